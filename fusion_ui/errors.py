@@ -1,0 +1,73 @@
+"""Everything Fusion UI refuses to do, as one tree.
+
+    FusionError                     a sentence for the person: what, where, what was got, what to do
+    ├── SettingsError               an environment variable or launch option is wrong
+    ├── ParameterError              a method's parameter is outside its declaration
+    ├── RecipeError                 a merge recipe cannot be read or does not make sense
+    ├── SourceError                 bytes could not be had
+    │   ├── SourceUnavailableError  no source could be reached
+    │   └── CorruptedDownloadError  bytes came, but not the expected ones
+    ├── CheckpointError             a model directory cannot be used
+    │   └── IncompatibleError       two models cannot be merged with each other
+    ├── DomainError                 a data file or a column cannot be used
+    ├── StatisticError              a statistic is missing, damaged or belongs to something else
+    ├── MergeError                  a merge could not be carried out
+    └── StoppedError                the person, or a newer request, stopped this run
+
+The page shows a ``FusionError`` as a message and the command line prints it and exits with 2. Any other
+exception is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class FusionError(Exception):
+    """Base of every error that is meant to be read by the person using Fusion UI."""
+
+
+class SettingsError(FusionError):
+    """An environment variable or launch option is wrong."""
+
+
+class ParameterError(FusionError):
+    """A method's parameter is outside its declaration."""
+
+
+class RecipeError(FusionError):
+    """A merge recipe cannot be read or does not make sense."""
+
+
+class SourceError(FusionError):
+    """Bytes could not be had."""
+
+
+class SourceUnavailableError(SourceError):
+    """No source of a file could be reached."""
+
+
+class CorruptedDownloadError(SourceError):
+    """A file arrived, but its checksum is not the expected one."""
+
+
+class CheckpointError(FusionError):
+    """A model directory cannot be used."""
+
+
+class IncompatibleError(CheckpointError):
+    """Two models cannot be merged with each other."""
+
+
+class DomainError(FusionError):
+    """A data file or one of its columns cannot be used."""
+
+
+class StatisticError(FusionError):
+    """A statistic is missing, damaged or belongs to another checkpoint."""
+
+
+class MergeError(FusionError):
+    """A merge could not be carried out."""
+
+
+class StoppedError(FusionError):
+    """The run was stopped by the person or superseded by a newer request."""

@@ -1,0 +1,64 @@
+"""Environment, paths and limits: read once, then frozen.
+
+Every field can be set by an environment variable with the prefix ``FUSION_UI_`` (``FUSION_UI_PORT=8000``).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fusion_ui.errors import SettingsError
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+
+class Settings(BaseSettings):
+    """What the environment says. Frozen: a run never changes its own settings."""
+
+    model_config = SettingsConfigDict(env_prefix="FUSION_UI_", frozen=True, extra="ignore")
+
+    cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("fusion-ui")))
+    host: str = "127.0.0.1"
+    port: int = Field(default=7860, ge=1, le=65535)
+    num_threads: int | None = Field(default=None, ge=1, le=256, description="torch threads; None: torch decides")
+    github_url: str = Field(default="https://github.com", description="where raw files of repositories are fetched")
+    connect_timeout: float = Field(default=10.0, gt=0, description="seconds to wait for a server to answer")
+    max_tokens_per_batch: int = Field(
+        default=768, ge=64, description="padded tokens of one forward pass, the step that nothing interrupts"
+    )
+    max_tokens_per_text: int = Field(default=128, ge=8, le=8192, description="longer texts are truncated")
+    max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
+
+    @property
+    def downloads_dir(self) -> Path:
+        """Verified files exactly as they came from their source."""
+        return self.cache_dir / "downloads"
+
+    @property
+    def statistics_dir(self) -> Path:
+        """Gram matrices and Fisher information, keyed by checkpoint, data and settings."""
+        return self.cache_dir / "statistics"
+
+    @property
+    def results_dir(self) -> Path:
+        """Scores, keyed by recipe and evaluation settings."""
+        return self.cache_dir / "results"
+
+
+@cache
+def read_settings() -> Settings:
+    """Read the environment once.
+
+    Raises:
+        SettingsError: a variable has a value that its field does not accept.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"FUSION_UI_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("An environment variable is wrong. " + "; ".join(lines) + ". Change or unset it.") from None
