@@ -1,0 +1,1 @@
+"""Text with labels: reading it, matching labels by name, and cutting it into batches."""

@@ -1,0 +1,44 @@
+"""One split of one domain, as text and label names."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Labelled text of one domain and split.
+
+    Attributes:
+        name: short name, used in results.
+        title: how people call it.
+        split: which part this is: calibrate, select, report, or the name of a file.
+        texts: the sentences.
+        labels: label name of each sentence; empty where the text has no labels.
+    """
+
+    name: str
+    title: str
+    split: str
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of texts and labels."""
+        digest = hashlib.sha256()
+        for part in (*self.texts, "\x00labels", *self.labels):
+            digest.update(part.encode("utf-8", "surrogatepass") + b"\x00")
+        return digest.hexdigest()[:32]
+
+    def encode_labels(self, label_names: tuple[str, ...]) -> tuple[int, ...]:
+        """The position of each label in a model's `label_names`: by name, or as a number where the text has numbers.
+
+        Raises:
+            DomainError: a label is not one of the model's.
+        """
+        from fusion_ui.domains.labels import encode_labels
+
+        return encode_labels(self.name, self.labels, label_names)

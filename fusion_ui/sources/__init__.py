@@ -1,0 +1,1 @@
+"""Where bytes come from: the package index, a code host, the model hub, and the verified local cache."""

@@ -1,0 +1,1 @@
+"""What a model is for: how text becomes its input and its output a prediction."""

@@ -1,0 +1,46 @@
+"""Set-up of every test: types and shapes are checked while the code runs, and hypothesis repeats itself exactly.
+
+The import hook must stand before the first import of `fusion_ui`; it wraps only what is imported after it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jaxtyping
+
+TESTS = Path(__file__).resolve().parent
+sys.path.insert(0, str(TESTS))  # the oracles and tiny models beside the tests, under any import mode
+
+jaxtyping.install_import_hook("fusion_ui", "type_checks.check_types")
+
+import pytest  # noqa: E402
+from hypothesis import settings as hypothesis_settings  # noqa: E402
+
+# No deadline: this machine may be busy. Derandomised: a failure here is a failure everywhere, today and tomorrow.
+hypothesis_settings.register_profile("fusion-ui", deadline=None, derandomize=True, max_examples=30)
+hypothesis_settings.load_profile("fusion-ui")
+
+
+@pytest.fixture
+def settings(tmp_path: Path):
+    """Settings whose cache is this test's own; the environment's FUSION_UI_CACHE_DIR stays untouched."""
+    from fusion_ui.settings import Settings
+
+    return Settings(cache_dir=tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def workspace():
+    """A workspace over this machine's own cache, where the demo is prepared once."""
+    from fusion_ui.settings import read_settings
+    from fusion_ui.workspace import Workspace
+
+    return Workspace(read_settings())
+
+
+@pytest.fixture(scope="session")
+def demo(workspace):
+    """The demo project, fetched and assembled if this is the first time."""
+    return workspace.prepare_demo()
