@@ -1,0 +1,158 @@
+"""Gram matrices of every linear layer's inputs, G = sum over real tokens of x x^T, in one forward pass.
+
+Layers that receive the very same tensor (query, key and value) share one Gram. A block's x x^T is computed in float32
+and the blocks are summed in float64: the entries' relative error stays near that of float32 rounding, 1e-7 of
+sqrt(G_ii G_jj), whatever the number of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fusion_ui.domains.batches import Batch
+from fusion_ui.errors import StatisticError
+from fusion_ui.progress import Progress
+from fusion_ui.statistics.statistic import LinearInput
+
+ROWS_PER_BLOCK = 512
+"""Rows multiplied in float32 before they are added in float64."""
+
+
+@dataclass
+class _Sum:
+    """One Gram in the making: its float64 sum, the rows summed, and calls that could not be counted."""
+
+    gram: Float[Tensor, "n n"]
+    num_rows: int = 0
+    followers: list[str] = field(default_factory=list)
+    num_odd_calls: int = 0
+    odd_shape: tuple[int, ...] = ()
+
+
+def linear_modules(model: nn.Module) -> dict[str, tuple[nn.Module, bool]]:
+    """Weight name -> (module, stored transposed) for every linear map: `nn.Linear` and GPT-2's `Conv1D`."""
+    found: dict[str, tuple[nn.Module, bool]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            found[f"{name}.weight"] = (module, False)
+        elif type(module).__name__ == "Conv1D" and getattr(module, "weight", torch.empty(0)).ndim == 2:
+            found[f"{name}.weight"] = (module, True)
+    return found
+
+
+def accumulate_grams(
+    model: nn.Module, batches: Sequence[Batch], count_padding: bool, progress: Progress
+) -> tuple[dict[str, Float[Tensor, "n n"]], dict[str, LinearInput]]:
+    """Run `batches` through `model` and sum x x^T for the input of every linear layer.
+
+    Args:
+        model: in eval mode.
+        batches: padded token ids with their masks.
+        count_padding: count padding tokens as data. Only for parity with published code.
+
+    Returns:
+        Gram sums by key, and for every linear weight where its Gram is.
+
+    Raises:
+        StatisticError: layers that shared an input in one batch did not in another.
+    """
+    collector = _Collector(linear_modules(model), count_padding)
+    num_done, num_texts = 0, sum(len(batch.indices) for batch in batches)
+    with collector.attached(), torch.inference_mode():
+        for batch in batches:
+            progress.report(num_done / num_texts, f"{num_done} of {num_texts} texts")
+            collector.start_batch(batch)
+            with progress.turn():
+                model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+            num_done += len(batch.indices)
+    return collector.finish()
+
+
+class _Collector:
+    """Forward pre-hooks on every linear layer, and the sums that they fill."""
+
+    def __init__(self, modules: dict[str, tuple[nn.Module, bool]], count_padding: bool) -> None:
+        self.modules, self.count_padding = modules, count_padding
+        self.sums: dict[str, _Sum] = {}
+        self.leader_of: dict[str, str] = {}
+        self.seen: list[tuple[Tensor, str]] = []
+        self.mask: Bool[Tensor, "text token"] = torch.empty(0, 0, dtype=torch.bool)
+
+    def attached(self) -> _Hooks:
+        return _Hooks(
+            [module.register_forward_pre_hook(self._hook(name)) for name, (module, _) in self.modules.items()]
+        )
+
+    def start_batch(self, batch: Batch) -> None:
+        """Forget the last batch's inputs; they were kept alive so that identity means the same tensor."""
+        self.seen = []
+        self.mask = torch.ones_like(batch.attention_mask) if self.count_padding else batch.attention_mask
+        self.mask = self.mask.bool()
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _module, args: self._observe(name, args[0])
+
+    def _observe(self, name: str, x: Tensor) -> None:
+        leader = next((leader for tensor, leader in self.seen if tensor is x), name)
+        if self.leader_of.setdefault(name, leader) != leader:
+            raise StatisticError(f"The layer {name} shares its input with another layer in some batches only.")
+        if leader != name:
+            if name not in self.sums[leader].followers:
+                self.sums[leader].followers.append(name)
+            return
+        self.seen.append((x, name))
+        total = self.sums.setdefault(name, _Sum(torch.zeros(x.shape[-1], x.shape[-1], dtype=torch.float64)))
+        rows = self._real_rows(x)
+        if rows is None:
+            total.num_odd_calls, total.odd_shape = total.num_odd_calls + 1, tuple(x.shape)
+            return
+        for block in rows.float().split(ROWS_PER_BLOCK):
+            total.gram += block.T @ block
+        total.num_rows += len(rows)
+
+    def _real_rows(self, x: Tensor) -> Float[Tensor, "row n"] | None:
+        """The rows that stand for real tokens or whole texts; None where the input is neither."""
+        if x.ndim == 3 and x.shape[:2] == self.mask.shape:
+            return x[self.mask]
+        if x.ndim == 2 and len(x) == len(self.mask):
+            return x
+        return None
+
+    def finish(self) -> tuple[dict[str, Float[Tensor, "n n"]], dict[str, LinearInput]]:
+        grams, inputs = {}, {}
+        for name, (_, is_transposed) in self.modules.items():
+            leader = self.leader_of.get(name)
+            if leader is None:
+                inputs[name] = LinearInput("", 0, is_transposed, "the layer was never called")
+                continue
+            total = self.sums[leader]
+            reason = ""
+            if total.num_odd_calls:
+                shape = list(total.odd_shape)
+                reason = (
+                    f"{total.num_odd_calls} calls with inputs of shape {shape}, which are not tokens, were left out"
+                )
+            if total.num_rows == 0:
+                inputs[name] = LinearInput("", 0, is_transposed, reason or "no real token reached the layer")
+                continue
+            grams[leader] = total.gram
+            inputs[name] = LinearInput(leader, total.num_rows, is_transposed, reason)
+        return grams, inputs
+
+
+class _Hooks:
+    """Removes its hooks at the end of a with block."""
+
+    def __init__(self, handles: list[torch.utils.hooks.RemovableHandle]) -> None:
+        self.handles = handles
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()

@@ -1,0 +1,87 @@
+"""Measure a statistic of a checkpoint on a domain, or find it in the disk cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.domains.batches import make_batches
+from fusion_ui.domains.domain import Domain
+from fusion_ui.errors import StatisticError
+from fusion_ui.progress import Progress
+from fusion_ui.settings import Settings
+from fusion_ui.statistics.bundle import FORMAT, read_statistic, write_statistic
+from fusion_ui.statistics.fisher import accumulate_fisher
+from fusion_ui.statistics.gram import accumulate_grams
+from fusion_ui.statistics.sampling import sample_indices
+from fusion_ui.statistics.statistic import Statistic, StatisticKind, StatisticSettings
+from fusion_ui.tasks.sequence_classification import Tokenizer, load_model
+
+
+def cached_path(
+    checkpoint: Checkpoint, domain: Domain, kind: StatisticKind, how: StatisticSettings, settings: Settings
+) -> Path:
+    """Where the cache keeps a statistic: keyed by checkpoint, tokenizer, text and everything that shapes the result."""
+    parts = [FORMAT, kind, checkpoint.fingerprint, checkpoint.tokenizer_fingerprint, domain.fingerprint]
+    key = json.dumps([*parts, asdict(how), settings.max_tokens_per_text])
+    return settings.statistics_dir / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+
+
+def measure(
+    checkpoint: Checkpoint,
+    domain: Domain,
+    kind: StatisticKind,
+    how: StatisticSettings,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> Statistic:
+    """The statistic, from the cache where it is there intact, measured and cached otherwise.
+
+    Raises:
+        StatisticError: `how` asks for no example.
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    progress = progress or Progress()
+    if how.num_examples < 1:
+        raise StatisticError(f"A statistic needs at least one example. Got {how.num_examples}.")
+    path = cached_path(checkpoint, domain, kind, how, settings)
+    if path.is_file():
+        try:
+            return read_statistic(path)
+        except StatisticError:
+            path.unlink(missing_ok=True)  # a damaged cache entry is measured again
+    write_statistic(path, _compute(checkpoint, domain, kind, how, settings, progress))
+    return read_statistic(path)
+
+
+def _compute(
+    checkpoint: Checkpoint,
+    domain: Domain,
+    kind: StatisticKind,
+    how: StatisticSettings,
+    settings: Settings,
+    progress: Progress,
+) -> Statistic:
+    tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
+    chosen = sample_indices(len(domain.texts), how.num_examples, how.seed)
+    tokens = tokenizer.encode([domain.texts[i] for i in chosen])
+    model = load_model(checkpoint)
+    inputs = {}
+    if kind is StatisticKind.GRAM:
+        batches = list(make_batches(tokens, range(len(tokens)), tokenizer.pad_id, settings.max_tokens_per_batch))
+        tensors, inputs = accumulate_grams(model, batches, how.count_padding, progress)
+    else:
+        tensors = accumulate_fisher(model, tokens, progress)
+    return Statistic(
+        kind=kind,
+        checkpoint=checkpoint.fingerprint,
+        domain=domain.fingerprint,
+        settings=how,
+        num_examples=len(tokens),
+        num_tokens=sum(map(len, tokens)),
+        tensors=tensors,
+        inputs=inputs,
+    )

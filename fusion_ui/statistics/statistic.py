@@ -1,0 +1,69 @@
+"""The measured quantity itself, and what must be known about it to use it honestly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from torch import Tensor
+
+
+class StatisticKind(StrEnum):
+    """What a statistic holds."""
+
+    GRAM = "gram"
+    FISHER = "fisher"
+
+
+@dataclass(frozen=True)
+class LinearInput:
+    """Where one linear weight finds the Gram matrix of its inputs.
+
+    Attributes:
+        tensor: key of the Gram in `Statistic.tensors`; query, key and value of a layer share one. Empty if no Gram
+            could be collected, with the reason in `reason`.
+        num_rows: rows of X that were summed, N in G / N: real tokens for most layers, examples for a head.
+        is_transposed: the module stores (in, out), as GPT-2's Conv1D does, instead of (out, in).
+        reason: why there is no Gram, or what was left out of it.
+    """
+
+    tensor: str
+    num_rows: int
+    is_transposed: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class StatisticSettings:
+    """How a statistic is to be measured. Part of a recipe and of the cache key."""
+
+    num_examples: int = 256
+    seed: int = 0
+    count_padding: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic:
+    """Gram matrices or Fisher information of one checkpoint on one domain.
+
+    Attributes:
+        kind: which of the two.
+        checkpoint: fingerprint of the weights it was measured on.
+        domain: fingerprint of the text it was measured on.
+        settings: number of examples, seed, padding rule.
+        num_examples: examples used, at most `settings.num_examples`.
+        num_tokens: real tokens used.
+        tensors: for a Gram, key -> SUM of x xᵀ, float64, shape (in, in), not divided by the number of rows; for
+            Fisher, parameter name -> mean over examples of the squared gradient, shape of the parameter.
+        inputs: for a Gram, weight name -> where its Gram is. Empty for Fisher.
+    """
+
+    kind: StatisticKind
+    checkpoint: str
+    domain: str
+    settings: StatisticSettings
+    num_examples: int
+    num_tokens: int
+    tensors: Mapping[str, Tensor]
+    inputs: Mapping[str, LinearInput]
