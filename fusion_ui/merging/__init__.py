@@ -1,0 +1,1 @@
+"""From a recipe to merged weights: the recipe, the slots, and the only loop over parameters."""

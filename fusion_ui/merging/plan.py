@@ -1,0 +1,139 @@
+"""A recipe whose models and data were found: ready to be measured, merged and keyed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint, check_mergeable
+from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.loaders import load_domain
+from fusion_ui.errors import CheckpointError, RecipeError
+from fusion_ui.merging.recipe import Calibration, MergeRecipe
+from fusion_ui.methods.base import MergeMethod
+from fusion_ui.progress import Progress
+from fusion_ui.settings import Settings
+from fusion_ui.sources.files import sha256_of
+from fusion_ui.sources.hub import download_model, is_repository_id
+from fusion_ui.sources.local import is_directory
+from fusion_ui.statistics.bundle import read_statistic
+from fusion_ui.statistics.measure import measure
+from fusion_ui.statistics.statistic import Statistic, StatisticKind
+
+
+@dataclass(frozen=True, eq=False)
+class MergePlan:
+    """What a recipe names, found on this machine. Reading weights and measuring statistics comes later."""
+
+    recipe: MergeRecipe
+    method: MergeMethod
+    experts: tuple[Checkpoint, ...]
+    base: Checkpoint | None
+    calibration: tuple[Domain | Path | None, ...]
+    """For each expert the text of its domain, or the path of a statistics file."""
+
+    def with_parameters(self, **parameters: object) -> MergePlan:
+        """The same plan with some of the method's parameters replaced."""
+        recipe = self.recipe.with_parameters(**parameters)
+        return replace(self, recipe=recipe, method=recipe.make_method())
+
+    @cached_property
+    def family_key(self) -> str:
+        """Digest of everything but the method's parameters: what a preparation depends on."""
+        parts: list[object] = [self.method.name, self.recipe.weights, [e.fingerprint for e in self.experts]]
+        parts.append(self.base.fingerprint if self.base else None)
+        if self.method.requires:
+            parts.append(asdict(self.recipe.statistics.settings))
+            parts.append([_identity(source) for source in self.calibration])
+            parts.append([expert.tokenizer_fingerprint for expert in self.experts])
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of everything that decides the merged weights."""
+        return hashlib.sha256(json.dumps([self.family_key, asdict(self.method)]).encode()).hexdigest()[:32]
+
+
+def find_checkpoint(name: str, model: str, revision: str | None = None) -> Checkpoint:
+    """A local directory, or a hub model downloaded or found in the cache.
+
+    Raises:
+        CheckpointError: it is neither a directory nor of the form ``owner/name``.
+        SourceUnavailableError: the hub does not have it or cannot be reached.
+    """
+    if is_directory(model):
+        return Checkpoint(name, Path(model), model)
+    if not is_repository_id(model):
+        raise CheckpointError(
+            f"The model {name} was not found: {model[:200]} is neither a directory nor the owner/name of a hub model."
+        )
+    directory, commit = download_model(model, revision)
+    return Checkpoint(name, directory, model, commit)
+
+
+def make_plan(recipe: MergeRecipe) -> MergePlan:
+    """Find everything a recipe names, and check that the experts can be merged, before anything large is read.
+
+    Raises:
+        FusionError: something is missing or does not fit; the message says what.
+    """
+    method = recipe.make_method()
+    experts = tuple(find_checkpoint(e.name, e.model, e.revision) for e in recipe.experts)
+    base = _find_base(recipe.base) if recipe.base else None
+    check_mergeable(experts if base is None else (*experts, base))
+    for expert in experts:
+        expert.tensors.files  # noqa: B018 - raises if there are no safetensors
+    calibration = tuple(_find_calibration(e.name, e.calibration, method) for e in recipe.experts)
+    return MergePlan(recipe, method, experts, base, calibration)
+
+
+def _find_base(text: str) -> Checkpoint:
+    """The base model: a directory, or ``owner/name``, with ``@commit`` where an exported recipe pins it."""
+    model, _, revision = text.partition("@") if not is_directory(text) else (text, "", "")
+    return find_checkpoint("base", model, revision or None)
+
+
+def measure_statistics(
+    plan: MergePlan, settings: Settings, progress: Progress
+) -> dict[StatisticKind, tuple[Statistic, ...]]:
+    """The statistics that the plan's method needs, one an expert, from files, the cache, or measured now."""
+    kinds, count = sorted(plan.method.requires), len(plan.experts)
+    measured: dict[StatisticKind, tuple[Statistic, ...]] = {}
+    for k, kind in enumerate(kinds):
+        found = []
+        for i, (expert, source) in enumerate(zip(plan.experts, plan.calibration, strict=True)):
+            done = (k * count + i) / (count * len(kinds))
+            part = progress.part(done, done + 1 / (count * len(kinds)), f"{_TITLES[kind]} of {expert.name}: ")
+            if isinstance(source, Path):
+                found.append(read_statistic(source))
+            elif isinstance(source, Domain):
+                found.append(measure(expert, source, kind, plan.recipe.statistics.settings, settings, part))
+        measured[kind] = tuple(found)
+    return measured
+
+
+_TITLES = {StatisticKind.GRAM: "Gram matrices", StatisticKind.FISHER: "Fisher information"}
+
+
+def _find_calibration(expert: str, calibration: Calibration | None, method: MergeMethod) -> Domain | Path | None:
+    if not method.requires:
+        return None
+    if calibration is None:
+        raise RecipeError(
+            f"{method.title} needs calibration data for {expert}: give 'data' or 'statistics' under 'calibration'."
+        )
+    if calibration.statistics is not None:
+        read_statistic(Path(calibration.statistics))
+        return Path(calibration.statistics)
+    assert calibration.data is not None  # the recipe's own check: exactly one of the two
+    # Statistics need no labels, so a missing label column is not asked for.
+    return load_domain(Path(calibration.data), expert, calibration.text_column, None)
+
+
+def _identity(source: Domain | Path | None) -> str:
+    if isinstance(source, Domain):
+        return source.fingerprint
+    return sha256_of(source) if source else ""

@@ -1,0 +1,198 @@
+"""One slot a parameter: the experts' tensors with what was measured about them, linear weights as (out, in)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.checkpoints.tensors import check_same_tensors
+from fusion_ui.errors import MergeError, StatisticError
+from fusion_ui.methods.slot import ParameterSlot
+from fusion_ui.solving.normal_equations import NormalEquations
+from fusion_ui.statistics.statistic import Statistic, StatisticKind
+
+Statistics = Mapping[StatisticKind, Sequence[Statistic]]
+
+STORED_GRAM_ROUNDING = torch.finfo(torch.float32).eps
+"""Grams are stored in float32; what lies below this, relative, is not information."""
+
+
+class SlotSource:
+    """The experts of a merge, their coefficients and their statistics, presented slot by slot."""
+
+    def __init__(
+        self,
+        experts: Sequence[Checkpoint],
+        weights: Sequence[float],
+        statistics: Statistics,
+        base: Checkpoint | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Check that all belongs together.
+
+        Raises:
+            CheckpointError: the experts' tensors differ in names or shapes.
+            StatisticError: a statistic was measured on another checkpoint.
+        """
+        models = [*experts, base] if base else [*experts]
+        check_same_tensors([(model.name, model.tensors) for model in models])
+        for kind, measured in statistics.items():
+            for expert, statistic in zip(experts, measured, strict=True):
+                _check_belongs(expert, statistic, kind)
+        self.experts, self.weights, self.base, self.seed = tuple(experts), tuple(weights), base, seed
+        self.statistics = {kind: tuple(measured) for kind, measured in statistics.items()}
+        grams = self.statistics.get(StatisticKind.GRAM)
+        self._inputs = grams[0].inputs if grams else {}
+        for expert, statistic in zip(experts, grams or (), strict=False):
+            if {n: e.tensor for n, e in statistic.inputs.items()} != {n: e.tensor for n, e in self._inputs.items()}:
+                raise StatisticError(
+                    f"The statistics of {experts[0].name} and {expert.name} cover different layers. "
+                    "Measure both again with the same version of `fusion-ui stats`."
+                )
+        fishers = self.statistics.get(StatisticKind.FISHER, ())
+        tensors = self.experts[0].tensors
+        self._constant_names = [name for name in tensors.names if not tensors.is_floating_point(name)]
+        self._fisher_norms = tuple(_norm(fisher) for fisher in fishers)
+
+    @property
+    def names(self) -> list[str]:
+        """All floating-point parameters, those that share a Gram side by side."""
+        names = [name for name in self.experts[0].tensors.names if name not in self._constant_names]
+        return sorted(names, key=lambda name: (self._gram_key(name) or name, name))
+
+    def is_transposed(self, name: str) -> bool:
+        """True where the checkpoint stores a linear weight as (in, out)."""
+        return name in self._inputs and self._inputs[name].is_transposed
+
+    def read(self, name: str) -> Tensor:
+        """A floating-point parameter of every expert, stacked, at least float32, a linear weight as (out, in).
+
+        Raises:
+            MergeError: an expert's tensor has NaN or infinite entries.
+        """
+        tensors = [expert.tensors.read(name) for expert in self.experts]
+        dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+        for expert, tensor in zip(self.experts, tensors, strict=True):
+            _check_finite(expert, name, tensor)
+        if all(torch.equal(tensors[0], tensor) for tensor in tensors[1:]):
+            # Frozen in every expert's training, as embeddings often are: one copy stands for all.
+            stacked = tensors[0].to(dtype).expand(len(tensors), *tensors[0].shape)
+        else:
+            stacked = torch.stack([tensor.to(dtype) for tensor in tensors])
+        return stacked.mT if self.is_transposed(name) else stacked
+
+    def constants(self) -> Iterator[tuple[str, Tensor]]:
+        """Tensors of whole numbers, such as position indices: the same in every expert, so there is nothing to merge.
+
+        Raises:
+            MergeError: two experts have different ones.
+        """
+        for name in self._constant_names:
+            first, *others = [expert.tensors.read(name) for expert in self.experts]
+            for expert, tensor in zip(self.experts[1:], others, strict=True):
+                if not torch.equal(first, tensor):
+                    raise MergeError(
+                        f"{self.experts[0].name} and {expert.name} cannot be merged: {name} holds whole numbers, which "
+                        "have no mean, and they differ. Choose experts fine-tuned from the same base."
+                    )
+            yield name, first
+
+    def slots(self, names: Sequence[str] | None = None) -> Iterator[ParameterSlot]:
+        """A slot for each parameter. Those that share a Gram share one `NormalEquations`."""
+        key: str | None = None
+        equations: NormalEquations | None = None
+        for name in self.names if names is None else names:
+            if self._gram_key(name) != key:
+                key = self._gram_key(name)
+                equations = self._equations(name, key) if key else None
+            yield ParameterSlot(
+                name=name,
+                experts=self.read(name),
+                weights=self.weights,
+                base=self._read_base(name),
+                equations=equations,
+                equations_missing=self._missing(name),
+                fishers=self._fishers(name),
+                fisher_norms=self._fisher_norms,
+                seed=self.seed,
+            )
+
+    def _read_base(self, name: str) -> Tensor | None:
+        if self.base is None:
+            return None
+        tensor = self.base.tensors.read(name)
+        tensor = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        return tensor.mT if self.is_transposed(name) else tensor
+
+    def _gram_key(self, name: str) -> str | None:
+        return self._inputs[name].tensor or None if name in self._inputs else None
+
+    def _equations(self, name: str, key: str) -> NormalEquations:
+        measured = self.statistics[StatisticKind.GRAM]
+        grams = tuple(statistic.tensors[key] for statistic in measured)
+        for expert, gram in zip(self.experts, grams, strict=True):
+            if not is_finite(gram):
+                raise StatisticError(
+                    f"The statistics of {expert.name} have entries for {name} that are not finite numbers. "
+                    "Measure them again with `fusion-ui stats`."
+                )
+        return NormalEquations(
+            grams=grams,
+            num_rows=tuple(statistic.inputs[name].num_rows for statistic in measured),
+            weights=self.weights,
+            rounding=STORED_GRAM_ROUNDING,
+        )
+
+    def _missing(self, name: str) -> str:
+        if name in self._inputs:
+            return self._inputs[name].reason
+        return "not the weight of a linear layer" if self._inputs else "no Gram matrices"
+
+    def _fishers(self, name: str) -> Tensor | None:
+        fishers = self.statistics.get(StatisticKind.FISHER, ())
+        if not fishers or any(name not in fisher.tensors for fisher in fishers):
+            return None
+        stacked = torch.stack([fisher.tensors[name] for fisher in fishers])
+        return stacked.mT if self.is_transposed(name) else stacked
+
+
+def _check_belongs(expert: Checkpoint, statistic: Statistic, kind: StatisticKind) -> None:
+    if statistic.kind is not kind:
+        raise StatisticError(f"The statistics of {expert.name} hold {statistic.kind}, but the method needs {kind}.")
+    if statistic.checkpoint != expert.fingerprint:
+        raise StatisticError(
+            f"The statistics given for {expert.name} were measured on another model "
+            f"(fingerprint {statistic.checkpoint[:8]}, this model has {expert.fingerprint[:8]}). "
+            "Measure them again on this model with `fusion-ui stats`."
+        )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """True if there is no NaN and no infinity, in one pass and without a second tensor."""
+    return tensor.numel() == 0 or all(bool(end.isfinite()) for end in tensor.aminmax())
+
+
+def check_finite(experts: Sequence[Checkpoint]) -> None:
+    """Read every weight once, before anything is measured with it.
+
+    Raises:
+        MergeError: an expert's tensor has NaN or infinite entries.
+    """
+    for expert in experts:
+        for name in expert.tensors.names:
+            _check_finite(expert, name, expert.tensors.read(name))
+
+
+def _check_finite(expert: Checkpoint, name: str, tensor: Tensor) -> None:
+    if tensor.is_floating_point() and not is_finite(tensor):
+        raise MergeError(
+            f"{expert.name} cannot be merged: its tensor {name} has entries that are not finite numbers. "
+            "Leave this expert out, or fine-tune it again."
+        )
+
+
+def _norm(fisher: Statistic) -> float:
+    return sum(fisher.tensors[name].double().square().sum().item() for name in fisher.tensors) ** 0.5

@@ -1,0 +1,61 @@
+"""RegMean: regression mean, in closed form from Gram matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from fusion_ui.methods.base import Merged, MergeMethod
+from fusion_ui.methods.slot import ParameterSlot
+from fusion_ui.parameters import Range
+from fusion_ui.solving.treatment import Treatment
+from fusion_ui.statistics.statistic import StatisticKind
+
+NEARLY_SINGULAR = 0.999
+"""Above this alpha R(alpha) may be singular: a LayerNorm leaves one direction constant. That needs a cut-off."""
+
+
+@dataclass(frozen=True)
+class RegMean(MergeMethod):
+    """Match every expert's linear outputs on its own domain (Jin et al., ICLR 2023)."""
+
+    name: ClassVar = "regmean"
+    title: ClassVar = "RegMean"
+    paper: ClassVar = "https://openreview.net/forum?id=FCnohuR6AnM"
+    formula: ClassVar = "W = (sum_i c_i G~_i)^-1 sum_i c_i G~_i W_i,  G~_i = alpha G_i + (1 - alpha) diag(G_i)"
+    requires: ClassVar = frozenset({StatisticKind.GRAM})
+    color: ClassVar = "#4c6ef5"
+
+    alpha: Annotated[
+        float,
+        Range(
+            0,
+            1,
+            step=0.01,
+            label="Non-diagonal scaling α",
+            symbol="α",
+            help="How much of each Gram matrix's off-diagonal is kept: 0 uses the diagonal alone, 1 the whole matrix.",
+            minimum_label="diagonal only",
+            maximum_label="full Gram",
+        ),
+    ] = 0.9
+
+    def merge_parameter(self, slot: ParameterSlot) -> Merged:
+        if slot.equations is None:
+            return _mean(slot)
+        if self.alpha > NEARLY_SINGULAR:
+            return slot.equations.factorise(slot.mean, slot.deltas).solve(self.alpha)
+        return slot.equations.solve(self.alpha, slot.mean, slot.deltas)
+
+    @classmethod
+    def prepare_parameter(cls, slot: ParameterSlot) -> Callable[[RegMean], Merged]:
+        if slot.equations is None:
+            mean = _mean(slot)
+            return lambda method: mean
+        factorised = slot.equations.factorise(slot.mean, slot.deltas)
+        return lambda method: factorised.solve(method.alpha)
+
+
+def _mean(slot: ParameterSlot) -> Merged:
+    return slot.mean, Treatment("mean", reason=slot.equations_missing)

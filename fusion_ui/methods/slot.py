@@ -1,0 +1,52 @@
+"""What a merge method sees: one parameter of every expert, and what was measured about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fusion_ui.solving.normal_equations import NormalEquations
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterSlot:
+    """One parameter under every expert. Linear weights are always (out, in), whatever the module stores.
+
+    Attributes:
+        name: the parameter's name in the checkpoint.
+        experts: the parameter of every expert, stacked; floating point, at least float32.
+        weights: coefficients c_i, summing to one.
+        base: the parameter of the base model, where one was given.
+        equations: for a linear weight with Gram matrices, RegMean's normal equations.
+        equations_missing: why there are none.
+        fishers: the Fisher information of every expert, same shape as `experts`.
+        fisher_norms: the norm of each expert's Fisher information over all its parameters.
+        seed: for methods that draw random numbers.
+    """
+
+    name: str
+    experts: Float[Tensor, "expert ..."]
+    weights: tuple[float, ...]
+    base: Float[Tensor, "..."] | None = None
+    equations: NormalEquations | None = None
+    equations_missing: str = ""
+    fishers: Float[Tensor, "expert ..."] | None = None
+    fisher_norms: tuple[float, ...] = ()
+    seed: int = 0
+
+    @cached_property
+    def mean(self) -> Float[Tensor, "..."]:
+        """sum_i c_i theta_i; the parameter itself where every expert has the same (stacked without a copy)."""
+        if self.experts.stride(0) == 0:
+            return self.experts[0]
+        weights = torch.tensor(self.weights, dtype=self.experts.dtype)
+        return torch.tensordot(weights, self.experts, dims=1)
+
+    @property
+    def deltas(self) -> Float[Tensor, "expert ..."]:
+        """theta_i minus the mean."""
+        return self.experts - self.mean

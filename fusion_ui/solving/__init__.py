@@ -1,0 +1,1 @@
+"""Exact, scaled solutions of the normal equations that RegMean leads to."""
