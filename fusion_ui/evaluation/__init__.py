@@ -1,0 +1,1 @@
+"""How good a model is on each domain, streaming, with intervals."""

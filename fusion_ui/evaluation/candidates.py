@@ -1,0 +1,184 @@
+"""What can be evaluated: a merge, a single model, an ensemble. Each yields logits in growing chunks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.domains.batches import Batch
+from fusion_ui.domains.domain import Domain
+from fusion_ui.errors import CheckpointError
+from fusion_ui.evaluation.store import ResultStore
+from fusion_ui.evaluation.stream import EncodedDomain, Logits, chunk_ends, compute_chunk, encode_domain
+from fusion_ui.progress import Progress
+from fusion_ui.settings import Settings
+from fusion_ui.tasks.sequence_classification import Tokenizer, compute_logits, load_model
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Domains as one tokenizer and label set see them, and the store that remembers logits."""
+
+    domains: tuple[EncodedDomain, ...]
+    tokenizer: Tokenizer
+    key: str
+    store: ResultStore
+    max_tokens: int
+
+    def domain_key(self, encoded: EncodedDomain) -> str:
+        """Identifies text, order and tokenisation in the store."""
+        return f"{self.key} {encoded.domain.fingerprint}"
+
+    def recall(self, model: str) -> Logits:
+        """What is known of a model, as far as it goes."""
+        found = {d.domain.name: self.store.get(model, self.domain_key(d)) for d in self.domains}
+        return {name: logits for name, logits in found.items() if logits is not None}
+
+    def remember(self, model: str, logits: Logits) -> None:
+        """Keep what was computed of a model."""
+        for encoded in self.domains:
+            if (rows := logits.get(encoded.domain.name)) is not None:
+                self.store.put(model, self.domain_key(encoded), rows, len(rows) == len(encoded))
+
+
+def make_evaluation(
+    domains: Sequence[Domain], checkpoint: Checkpoint, store: ResultStore, settings: Settings
+) -> Evaluation:
+    """Tokenise domains for models that share `checkpoint`'s tokenizer and labels.
+
+    Raises:
+        DomainError: a domain has a label that the model does not know.
+    """
+    tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
+    encoded = tuple(encode_domain(domain, tokenizer, checkpoint.label_names) for domain in domains)
+    key = f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}"
+    return Evaluation(encoded, tokenizer, key, store, settings.max_tokens_per_batch)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate(ABC):
+    """Something with an answer to every text.
+
+    Attributes:
+        name: identifies it among the candidates of one comparison.
+        title: how people call it.
+        key: identifies its function in the result store.
+        color: its colour in every figure.
+        is_reference: not one merged model, or not made without data.
+    """
+
+    name: str
+    title: str
+    key: str
+    color: str
+    is_reference: bool
+
+    def is_known(self, evaluation: Evaluation) -> bool:
+        """True if every logit was computed before, so that nothing needs to be loaded or merged."""
+        known = evaluation.recall(self.key)
+        return all(len(known.get(d.domain.name, ())) == len(d) for d in evaluation.domains)
+
+    @abstractmethod
+    def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
+        """Logits of the first examples of every domain, more with every step, until all are there."""
+
+
+@dataclass(frozen=True, eq=False)
+class SingleModel(Candidate):
+    """One checkpoint, or one merge, whose weights are obtained only when something must be computed."""
+
+    load: Callable[[Progress], Callable[[Batch], Tensor]]
+
+    def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
+        compute: Callable[[Batch], Tensor] | None = None
+        shown = -1
+        domains, longest = evaluation.domains, max(map(len, evaluation.domains))
+        for end in chunk_ends(longest):
+            known = evaluation.recall(self.key)  # asked each time: another comparison may have got further
+            if any(len(known.get(d.domain.name, ())) < min(end, len(d)) for d in domains):
+                compute = compute or self.load(progress)
+                known = compute_chunk(
+                    compute, domains, known, end, evaluation.tokenizer.pad_id, evaluation.max_tokens, progress
+                )
+                evaluation.remember(self.key, known)
+            if (count := sum(map(len, known.values()))) > shown:
+                shown = count
+                yield known
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble(Candidate):
+    """The mean of several models' logits: as many forward passes as there are members."""
+
+    members: tuple[Candidate, ...]
+
+    def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
+        streams = [member.stream(evaluation, progress) for member in self.members]
+        latest: list[Logits] = [{} for _ in streams]
+        is_running = True
+        while is_running:
+            is_running = False
+            for i, stream in enumerate(streams):
+                step = next(stream, None)
+                if step is not None:
+                    latest[i], is_running = step, True
+            if is_running:
+                yield {
+                    d.domain.name: _mean_logits([logits[d.domain.name] for logits in latest])
+                    for d in evaluation.domains
+                }
+
+
+def checkpoint_candidate(
+    name: str, title: str, checkpoint: Checkpoint, color: str = "#7f8797", skeleton: Checkpoint | None = None
+) -> SingleModel:
+    """A model as it lies on disk.
+
+    Args:
+        skeleton: a checkpoint of the same architecture and tensor names, whose module is then used with this one's
+            weights, mapped from the file: several models cost the memory of one.
+    """
+
+    def load(_: Progress) -> Callable[[Batch], Tensor]:
+        if skeleton is not None:
+            return bind_weights(skeleton, {name: checkpoint.tensors.read(name) for name in checkpoint.tensors.names})
+        model = _cached_model(checkpoint.fingerprint, checkpoint)
+        return lambda batch: compute_logits(model, batch)
+
+    return SingleModel(name, title, f"checkpoint {checkpoint.fingerprint}", color, True, load)
+
+
+def bind_weights(skeleton: Checkpoint, tensors: Mapping[str, Tensor]) -> Callable[[Batch], Tensor]:
+    """A merge's weights in the architecture of `skeleton`, one of its experts.
+
+    Raises:
+        CheckpointError: the architecture has a parameter that the merge does not have.
+    """
+    model = _cached_model(skeleton.fingerprint, skeleton)
+    weights = _match_names(model, tensors)
+    return lambda batch: compute_logits(model, batch, weights)
+
+
+@lru_cache(maxsize=2)
+def _cached_model(fingerprint: str, checkpoint: Checkpoint) -> nn.Module:
+    return load_model(checkpoint)
+
+
+def _match_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that the module has a place for; every parameter of the module must have its tensor."""
+    places = dict(model.named_parameters()) | dict(model.named_buffers())
+    missing = sorted(name for name, _ in model.named_parameters() if name not in tensors)
+    if missing:
+        raise CheckpointError(f"The merged weights lack {missing[0]}, which the model needs ({len(missing)} in all).")
+    return {name: tensor for name, tensor in tensors.items() if name in places}
+
+
+def _mean_logits(logits: Sequence[Tensor]) -> Tensor:
+    count = min(map(len, logits))
+    return torch.stack([rows[:count] for rows in logits]).mean(0)

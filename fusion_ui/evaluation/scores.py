@@ -1,0 +1,62 @@
+"""A score that says what it is: metric, split, number of examples, interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Role(StrEnum):
+    """What a domain is to a merge."""
+
+    IN_DOMAIN = "in-domain"
+    OUT_OF_DOMAIN = "out-of-domain"
+
+
+@dataclass(frozen=True)
+class DomainScore:
+    """Accuracy of one model on one domain.
+
+    Attributes:
+        domain, split: what it was measured on.
+        role: in-domain if an expert of that domain is in the merge.
+        value: share of examples answered as the human label says.
+        num_correct, num_examples: the counts behind it.
+        num_total: examples in the split; smaller `num_examples` means that the evaluation is still running.
+        low, high: 95 % Wilson interval.
+    """
+
+    domain: str
+    split: str
+    role: Role
+    value: float
+    num_correct: int
+    num_examples: int
+    num_total: int
+    low: float
+    high: float
+    metric: str = "accuracy"
+
+
+def score_logits(
+    logits: Float[Tensor, "example label"], labels: tuple[int, ...], domain: str, split: str, role: Role
+) -> DomainScore:
+    """Score the first `len(logits)` examples of a domain whose label positions are `labels`."""
+    predicted = logits.argmax(-1).tolist()
+    num_correct = sum(p == y for p, y in zip(predicted, labels, strict=False))
+    low, high = wilson_interval(num_correct, len(predicted))
+    value = num_correct / len(predicted) if predicted else float("nan")
+    return DomainScore(domain, split, role, value, num_correct, len(predicted), len(labels), low, high)
+
+
+def wilson_interval(num_correct: int, num_examples: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a proportion; (0, 1) where nothing was counted yet."""
+    if num_examples == 0:
+        return 0.0, 1.0
+    from scipy.stats import binomtest
+
+    interval = binomtest(num_correct, num_examples).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,102 @@
+"""Accuracy by domain: one group a domain, one colour a method, with intervals and reference marks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from fusion_ui.plots.style import Figure, fade, new_figure
+
+LINES = {"own expert": "dot", "multi-task": "dash"}
+HEIGHT = 380
+
+
+def accuracy_figure(
+    frame: pd.DataFrame, domains: dict[str, str], stale: frozenset[str] = frozenset(), is_from_zero: bool = False
+) -> Figure:
+    """Points with intervals on a cut axis, or bars from zero.
+
+    Args:
+        frame: a tidy table; candidates named in `LINES` are drawn as lines across each group, others as marks.
+        domains: domain name -> title, in the order of the groups.
+        stale: candidates whose numbers belong to settings no longer shown; drawn faint.
+    """
+    positions = {name: i for i, name in enumerate(domains)}
+    rows_of = {name: rows.to_dict("records") for name, rows in frame.groupby("candidate", sort=False)}
+    marks = [name for name in rows_of if name not in LINES]
+    traces = [_line(rows_of[name], positions, LINES[name]) for name in LINES if name in rows_of]
+    for i, name in enumerate(marks):
+        offset = 0.62 * ((i + 0.5) / len(marks) - 0.5)
+        traces.append(_marks(rows_of[name], positions, offset, 0.55 / len(marks), name in stale, is_from_zero))
+    out = set(frame.loc[frame["role"] == "out-of-domain", "domain"])
+    notes = {name: "<br><i>out of domain</i>" if name in out else "" for name in domains}
+    low = 0.0 if is_from_zero else 0.5 if frame.empty else _floor(float(min(frame["low"])))
+    return new_figure(
+        HEIGHT,
+        traces,
+        xaxis={
+            "tickvals": list(positions.values()),
+            "ticktext": [title.replace(" ", "<br>") + notes[name] for name, title in domains.items()],
+            "range": [-0.5, len(domains) - 0.5],
+            "showgrid": False,
+            "zeroline": False,
+            "tickangle": 0,
+        },
+        yaxis={"range": [low, 1.002], "tickformat": ".0%", "zeroline": False},
+    )
+
+
+def _marks(
+    rows: list[dict[Any, Any]], positions: dict[str, int], offset: float, width: float, is_stale: bool, is_bar: bool
+) -> dict[str, Any]:
+    first = rows[0]
+    color = fade(first["color"], 0.3 if is_stale else 1.0)
+    trace: dict[str, Any] = {
+        "name": first["title"],
+        "x": [positions[row["domain"]] + offset for row in rows],
+        "y": [row["value"] for row in rows],
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [row["high"] - row["value"] for row in rows],
+            "arrayminus": [row["value"] - row["low"] for row in rows],
+            "thickness": 2,
+            "width": 0,
+            "color": "rgba(128,128,128,0.8)" if is_bar else color,
+        },
+        "customdata": [
+            [row[key] for key in ("domain", "num_correct", "num_examples", "num_total", "low", "high", "split")]
+            for row in rows
+        ],
+        "hovertemplate": "<b>%{fullData.name}</b><br>%{customdata[0]}, %{customdata[6]} split: %{y:.1%}"
+        "<br>95 % interval %{customdata[4]:.1%} to %{customdata[5]:.1%}"
+        "<br>%{customdata[1]} of %{customdata[2]} right (%{customdata[3]} in all)<extra></extra>",
+    }
+    if is_bar:
+        return trace | {"type": "bar", "width": width, "marker": {"color": color}}
+    symbol, size = ("diamond-open", 9) if first["is_reference"] else ("circle", 10)
+    return trace | {"type": "scatter", "mode": "markers", "marker": {"color": color, "size": size, "symbol": symbol}}
+
+
+def _line(rows: list[dict[Any, Any]], positions: dict[str, int], dash: str) -> dict[str, Any]:
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for row in rows:
+        x += [positions[row["domain"]] - 0.42, positions[row["domain"]] + 0.42, None]
+        y += [row["value"], row["value"], None]
+    return {
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "mode": "lines",
+        "name": rows[0]["title"],
+        "line": {"dash": dash, "width": 1.5, "color": rows[0]["color"]},
+        "hovertemplate": "%{fullData.name}: %{y:.1%}<extra></extra>",
+    }
+
+
+def _floor(value: float) -> float:
+    """The next lower multiple of 10 %, so that the axis does not move with every new number."""
+    return max(0.0, math.floor(value * 10 - 0.2) / 10) if math.isfinite(value) else 0.0
