@@ -1,0 +1,1 @@
+"""Ready-made projects: a base model, its experts and their domains, prepared once on this machine."""
