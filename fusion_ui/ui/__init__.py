@@ -1,0 +1,1 @@
+"""The page: layout, wiring and drawing. No mathematics lives here."""

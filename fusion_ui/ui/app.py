@@ -1,0 +1,191 @@
+"""Layout and wiring of the page, and serving it."""
+
+from __future__ import annotations
+
+import errno
+import html
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # no telemetry; read when gradio is imported
+
+import gradio as gr
+
+from fusion_ui.errors import SettingsError
+from fusion_ui.methods import METHODS
+from fusion_ui.progress import Progress
+from fusion_ui.projects.project import Project
+from fusion_ui.settings import ASSETS
+from fusion_ui.ui.controls import DOWNLOAD_CSV
+from fusion_ui.ui.handlers import Handlers, as_message
+from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
+from fusion_ui.ui.panels.methods import MethodsPanel, build_methods_panel
+from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
+from fusion_ui.ui.request import FuseRequest, default_request
+from fusion_ui.ui.theme import CSS, make_theme, page_head
+from fusion_ui.workspace import Workspace
+
+HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="project">{title}</span>
+<span class="facts">{count} experts · one base · no training data needed</span></header>"""
+
+
+def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
+    """The page over a prepared project."""
+    handlers, start = Handlers(workspace, project), default_request(project)
+    with gr.Blocks(title="Fusion UI", analytics_enabled=False, fill_width=True) as app:
+        gr.HTML(HEADER.format(title=html.escape(project.title), count=len(project.experts)))
+        with gr.Row():
+            with gr.Column(scale=1, min_width=330, elem_id="controls"):
+                models = build_models_panel(project, start)
+                methods = build_methods_panel(start, MAIN)
+            with gr.Column(scale=4, min_width=320):
+                fuse = build_fuse_panel(project, start)
+        _wire(app, handlers, project, models, methods, fuse)
+    app.queue(max_size=64, default_concurrency_limit=4)
+    return app
+
+
+def _wire(
+    app: gr.Blocks, handlers: Handlers, project: Project, models: ModelsPanel, methods: MethodsPanel, fuse: FusePanel
+) -> None:
+    """Every control writes the mailbox at once; then the job that reads it starts, the newest state last."""
+    parameters = {MAIN: fuse.slider, **methods.parameters}
+    controls = [*models.included, *models.calibration, models.num_examples, methods.methods, methods.references]
+    controls += [fuse.is_from_zero, *parameters.values()]
+    read = _reader(project, list(parameters))
+
+    async def post(request: gr.Request, *values: Any) -> None:  # on the event loop, so in the order of arrival
+        handlers.post(read(values), request.session_hash)
+
+    def run(request: gr.Request) -> Iterator[Any]:
+        yield from _guarded(handlers.run(request.session_hash))
+
+    def fill_curve(request: gr.Request) -> Iterator[Any]:
+        yield from _guarded(handlers.fill_curve(request.session_hash))
+
+    def stop(request: gr.Request) -> Any:
+        return handlers.stop(request.session_hash)
+
+    def forget(request: gr.Request) -> None:
+        handlers.sessions.forget(request.session_hash)
+
+    drawing = [fuse.figure, fuse.curve, fuse.best, fuse.numbers, fuse.status]
+    sliders = [fuse.slider, models.num_examples, *(c for c in parameters.values() if isinstance(c, gr.Slider))]
+    triggers = [event for slider in dict.fromkeys(sliders) for event in (slider.input, slider.release)]
+    triggers += [control.input for control in controls if not isinstance(control, gr.Slider)]
+    posted = gr.on(
+        [app.load, *triggers],
+        post,
+        controls,
+        None,
+        queue=False,
+        trigger_mode="multiple",
+        show_progress="hidden",
+        api_name="post",
+    )
+    ran = posted.success(
+        run,
+        None,
+        drawing,
+        trigger_mode="always_last",
+        concurrency_id="fuse",
+        concurrency_limit=4,
+        show_progress="hidden",
+        api_name="run",
+    )
+    ran.success(
+        fill_curve,
+        None,
+        [fuse.curve, fuse.best],
+        trigger_mode="always_last",
+        concurrency_id="idle",
+        concurrency_limit=16,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    fuse.stop.click(stop, None, fuse.status, queue=False, show_progress="hidden", api_visibility="private")
+    fuse.download.click(None, fuse.numbers, None, js=DOWNLOAD_CSV)
+    app.unload(forget)
+
+
+def _reader(project: Project, parameters: list[tuple[str, str]]) -> Callable[[tuple[Any, ...]], FuseRequest]:
+    """A function from the controls' values, in the order of `_wire`, to a request."""
+    names = [expert.name for expert in project.experts]
+    count = len(names)
+
+    def read(values: tuple[Any, ...]) -> FuseRequest:
+        included, calibration, rest = values[:count], values[count : 2 * count], values[2 * count :]
+        num_examples, methods, references, is_from_zero, *chosen = rest
+        by_method: dict[str, dict[str, Any]] = {method.name: {} for method in METHODS}
+        for (method, name), value in zip(parameters, chosen, strict=True):
+            by_method[method][name] = value
+        return FuseRequest(
+            experts=tuple(name for name, is_included in zip(names, included, strict=True) if is_included),
+            calibration=tuple(zip(names, calibration, strict=True)),
+            num_examples=num_examples,
+            methods=tuple(methods),
+            references=tuple(references),
+            parameters=tuple((method, tuple(values.items())) for method, values in by_method.items()),
+            is_from_zero=bool(is_from_zero),
+        )
+
+    return read
+
+
+def _guarded(steps: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from steps
+    except Exception as error:
+        raise as_message(error) from None
+
+
+def serve(workspace: Workspace, host: str | None, port: int | None, progress: Progress) -> None:
+    """Prepare the demo, measure what the first page needs, and serve until interrupted.
+
+    Raises:
+        SettingsError: the port is taken.
+        SourceUnavailableError, CorruptedDownloadError: the demo cannot be prepared.
+    """
+    host, port = host or workspace.settings.host, port or workspace.settings.port
+    _check_port(host, port)
+    project = workspace.prepare_demo(progress.part(0.0, 0.5))
+    plan = workspace.plan(default_request(project).recipe(project, MAIN[0]))
+    workspace.measure(plan, progress.part(0.5, 1.0))
+    app = build_app(workspace, project)
+    print(f"\nFusion UI is ready on http://{host}:{port}  (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    launch(app, host, port)
+
+
+def launch(app: gr.Blocks, host: str, port: int) -> None:
+    """Serve the page until interrupted: on one address, without telemetry, sharing or a history of inputs."""
+    app.launch(
+        server_name=host,
+        server_port=port,
+        quiet=True,
+        share=False,
+        show_error=True,
+        run_history=False,
+        footer_links=["api"],
+        ssr_mode=False,
+        theme=make_theme(),
+        css_paths=[CSS],
+        head=page_head(),
+        favicon_path=ASSETS / "logo.svg",
+    )
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+                raise
+            raise SettingsError(
+                f"The page cannot be served on {host}:{port} ({error.strerror}). "
+                "Stop what uses the port, or choose another with FUSION_UI_PORT."
+            ) from None

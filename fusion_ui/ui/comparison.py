@@ -1,0 +1,68 @@
+"""Everything that one state of the controls asks to be evaluated, as candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.domains.loaders import load_domain
+from fusion_ui.evaluation.candidates import Candidate, Ensemble, Evaluation, checkpoint_candidate
+from fusion_ui.merging.plan import MergePlan
+from fusion_ui.projects.project import Project
+from fusion_ui.ui.request import FuseRequest
+from fusion_ui.workspace import Workspace
+
+EXPERT_COLOR, ENSEMBLE_COLOR, MULTITASK_COLOR = "#9c6ade", "#159a86", "#c2415a"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What to evaluate, on what, and what has to be prepared first."""
+
+    candidates: tuple[Candidate, ...]
+    plans: dict[str, MergePlan]
+    evaluation: Evaluation
+    in_domain: tuple[str, ...]
+
+    def pending_preparation(self, workspace: Workspace) -> Callable | None:
+        """Work that must come before any number: measuring and factorising. None if all numbers are known."""
+        wanted = [c.name for c in self.candidates if c.name in self.plans and not c.is_known(self.evaluation)]
+        if not wanted:
+            return None
+
+        def prepare(progress) -> None:
+            for i, name in enumerate(wanted):
+                part = progress.part(i / len(wanted), (i + 1) / len(wanted))
+                workspace.merge(self.plans[name], part)
+
+        return prepare
+
+
+def compare(workspace: Workspace, project: Project, request: FuseRequest, evaluation: Evaluation) -> Comparison:
+    """The candidates that `request` names, to be evaluated on one split of every domain."""
+    plans = {name: workspace.plan(request.recipe(project, name)) for name in request.methods}
+    experts = {e.name: Checkpoint(e.name, e.model, str(e.model)) for e in project.experts}
+    first = experts[project.experts[0].name]
+    candidates: list[Candidate] = [workspace.candidate(plan) for plan in plans.values()]
+    included = [
+        checkpoint_candidate(f"expert {n}", f"Expert {n}", experts[n], EXPERT_COLOR, first) for n in request.experts
+    ]
+    if "experts" in request.references:
+        every = [checkpoint_candidate(f"expert {n}", f"Expert {n}", e, EXPERT_COLOR, first) for n, e in experts.items()]
+        candidates += every
+    if "ensemble" in request.references and len(included) > 1:
+        key = "ensemble " + " ".join(member.key for member in included)
+        candidates.append(Ensemble("ensemble", "Ensemble", key, ENSEMBLE_COLOR, True, tuple(included)))
+    if "multitask" in request.references:
+        model = Checkpoint("multitask", project.multitask, str(project.multitask))
+        candidates.append(checkpoint_candidate("multi-task", "Multi-task model", model, MULTITASK_COLOR, first))
+    domain_of = {expert.name: expert.domain for expert in project.experts}
+    return Comparison(tuple(candidates), plans, evaluation, tuple(domain_of[name] for name in request.experts))
+
+
+def project_evaluation(workspace: Workspace, project: Project, split: str) -> Evaluation:
+    """One split of every domain of a project, as its experts see it."""
+    domains = [load_domain(getattr(d, split), d.name, title=d.title) for d in project.domains]
+    first = project.experts[0]
+    return workspace.evaluation(domains, Checkpoint(first.name, first.model, str(first.model)))

@@ -1,0 +1,110 @@
+"""Components that the page needs more than once: live figures, the status line, a control for any declaration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from fusion_ui.parameters import Choice, Parameter, Range
+
+# The figure reaches the browser as JSON through `watch`, never as markup, so no name or label is ever parsed as HTML.
+DRAW_FIGURE = """
+const box = element.querySelector('.live-plot');
+const draw = () => {
+  const figure = props.value;
+  if (!figure || !figure.layout || !window.Plotly) return;
+  const style = getComputedStyle(element);
+  const ink = style.getPropertyValue('--body-text-color').trim() || '#222';
+  const grid = style.getPropertyValue('--border-color-primary').trim() || '#ddd';
+  const sheet = style.getPropertyValue('--block-background-fill').trim() || '#fff';
+  const layout = {...figure.layout, font: {...figure.layout.font, color: ink, family: style.fontFamily}};
+  for (const axis of ['xaxis', 'yaxis'])
+    layout[axis] = {gridcolor: grid, linecolor: grid, tickcolor: grid, fixedrange: true, ...layout[axis]};
+  layout.hoverlabel = {...layout.hoverlabel, bgcolor: sheet, bordercolor: grid, font: {color: ink}};
+  const data = figure.data.map(t => t.meta === 'ink' ? {...t, line: {...t.line, color: ink}} : t);
+  window.Plotly.react(box, data, layout, {displayModeBar: false, responsive: true});
+};
+watch('value', draw);
+new MutationObserver(draw).observe(document.body, {attributes: true, attributeFilter: ['class']});
+if (window.Plotly) draw(); else {
+  const timer = setInterval(() => { if (window.Plotly) { clearInterval(timer); draw(); } }, 50);
+}
+"""
+
+DRAW_STATUS = """
+const [message, bar, detail] = ['.message', '.bar', '.detail'].map(s => element.querySelector(s));
+const draw = () => {
+  const status = props.value || {};
+  message.textContent = status.message || '';
+  detail.textContent = status.detail || '';
+  element.querySelector('.status').classList.toggle('error', !!status.error);
+  const isKnown = typeof status.fraction === 'number';
+  bar.style.visibility = isKnown ? 'visible' : 'hidden';
+  bar.firstElementChild.style.width = `${isKnown ? 100 * status.fraction : 0}%`;
+};
+watch('value', draw);
+draw();
+"""
+
+
+# The table is in the browser already. A cell that a spreadsheet would take for a formula is made text by an apostrophe.
+DOWNLOAD_CSV = """(table) => {
+  const cell = value => {
+    const text = String(value ?? '').replace(/^[=+@\\t\\r]|^-(?![\\d.])/, "'$&");
+    return /[",\\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const csv = [table.headers, ...table.data].map(row => row.map(cell).join(',')).join('\\n') + '\\n';
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([csv], {type: 'text/csv'}));
+  link.download = 'fusion-ui-numbers.csv';
+  link.click();
+  URL.revokeObjectURL(link.href);
+}"""
+
+
+def live_figure(value: dict[str, Any], height: int, label: str, elem_id: str) -> gr.HTML:
+    """A figure that new values redraw in place: zoom and hidden traces survive, nothing jumps."""
+    return gr.HTML(
+        value=value,
+        html_template=f'<div class="live-plot" role="img" aria-label="{label}" style="height:{height}px"></div>',
+        js_on_load=DRAW_FIGURE,
+        elem_id=elem_id,
+        min_height=height,
+    )
+
+
+def status_line(value: dict[str, Any], elem_id: str) -> gr.HTML:
+    """A sentence, a progress bar and a second sentence."""
+    return gr.HTML(
+        value=value,
+        html_template='<div class="status" role="status" aria-live="polite"><div class="message"></div>'
+        '<div class="bar"><div></div></div><div class="detail"></div></div>',
+        js_on_load=DRAW_STATUS,
+        elem_id=elem_id,
+    )
+
+
+def parameter_control(declared: Parameter, value: Any, **options: Any) -> Component:
+    """The control that a declaration asks for: slider, list or tick box, with its label and help."""
+    control = _make_control(declared, value, **options)
+    # The declaration alone decides what is allowed, so page, command line and API refuse with the same sentence.
+    control.preprocess = lambda payload: payload
+    return control
+
+
+def _make_control(declared: Parameter, value: Any, **options: Any) -> Component:
+    if isinstance(declared, Range):
+        return gr.Slider(
+            declared.minimum,
+            declared.maximum,
+            value,
+            step=declared.step,
+            label=declared.label,
+            info=declared.help,
+            **options,
+        )
+    if isinstance(declared, Choice):
+        return gr.Dropdown(list(declared.options), value=value, label=declared.label, info=declared.help, **options)
+    return gr.Checkbox(value, label=declared.label, info=declared.help, **options)

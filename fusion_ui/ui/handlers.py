@@ -1,0 +1,203 @@
+"""What happens when a control moves: the mailbox, the evaluation that reads it, the curve that fills while idle."""
+
+from __future__ import annotations
+
+import html
+import logging
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import gradio as gr
+
+from fusion_ui.errors import FusionError, StoppedError
+from fusion_ui.evaluation.candidates import Evaluation
+from fusion_ui.execution import follow
+from fusion_ui.progress import Progress, ProgressCallback
+from fusion_ui.projects.project import Project
+from fusion_ui.ui.comparison import Comparison, compare, project_evaluation
+from fusion_ui.ui.panels.fuse import MAIN, main_parameter
+from fusion_ui.ui.render import render_accuracy, render_curve, render_numbers, render_status
+from fusion_ui.ui.request import FuseRequest, default_request
+from fusion_ui.ui.session import Session, Sessions
+from fusion_ui.workspace import Workspace
+
+LOGGER = logging.getLogger("fusion_ui")
+REDRAW_SECONDS = 0.15
+"""Between two drawings; from the end of one, so that drawing never takes up the time of computing."""
+CURVE_ALPHAS = (0.0, 1.0, 0.5, 0.9, 0.7, 0.3, 0.1, 0.8, 0.6, 0.4, 0.2, 0.95)
+"""Coarse to fine, so that the curve has its shape early."""
+
+Drawing = tuple[Any, Any, Any, Any, Any]
+"""Figure, curve, best value, numbers and status; `gr.skip()` for what stays."""
+
+
+class Handlers:
+    """The page's event handlers over one workspace and project. All state is in the visitors' sessions."""
+
+    def __init__(self, workspace: Workspace, project: Project) -> None:
+        self.workspace, self.project = workspace, project
+        self.sessions = Sessions(lambda: default_request(project))
+
+    @cached_property
+    def report(self) -> Evaluation:
+        """The split that headline numbers are read on."""
+        return project_evaluation(self.workspace, self.project, "report")
+
+    @cached_property
+    def select(self) -> Evaluation:
+        """The split that alpha is chosen on."""
+        return project_evaluation(self.workspace, self.project, "select")
+
+    def post(self, request: FuseRequest, session_id: str | None) -> None:
+        """Check the controls and put their state into the visitor's mailbox.
+
+        What is impossible stops the visitor's work; the reason stays in the mailbox for `run`, which can show it.
+        """
+        session = self.sessions.get(session_id)
+        try:
+            request.check(self.project)
+        except FusionError as error:
+            session.refuse(error)
+        else:
+            session.post(request)
+
+    def stop(self, session_id: str | None) -> dict[str, Any]:
+        """Stop the visitor's work."""
+        self.sessions.get(session_id).stop()
+        return render_status("Stopped. Move a control to go on.")
+
+    def run(self, session_id: str | None) -> Iterator[Drawing]:
+        """Evaluate the newest state of the controls; ends early when a newer one arrives."""
+        session = self.sessions.get(session_id)
+        version, request = session.version, session.request
+        if session.refusal is not None:
+            yield _only_status(render_status(str(session.refusal), is_error=True))
+            raise session.refusal
+        if session.is_stopped:  # queued before Stop was pressed
+            yield _only_status(render_status("Stopped. Move a control to go on."))
+            return
+        yield _only_status(render_status("Merging", 0.0))
+        try:
+            with self.workspace.turns.urgent():
+                yield from self._run(session, version, request)
+        except StoppedError:
+            if session.is_stopped:  # otherwise a newer state is waiting and will speak for itself
+                yield _only_status(render_status("Stopped. Move a control to go on."))
+        except FusionError as error:
+            yield _only_status(render_status(str(error), is_error=True))
+            raise
+
+    def _run(self, session: Session, version: int, request: FuseRequest) -> Iterator[Drawing]:
+        comparison = compare(self.workspace, self.project, request, self.report)
+        waiting = {candidate.name for candidate in comparison.candidates}
+        session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
+        if MAIN[0] in comparison.plans:
+            session.use_curve(comparison.plans[MAIN[0]].family_key)
+        prepare = comparison.pending_preparation(self.workspace)
+        if prepare is not None:
+            yield from self._prepare(session, version, prepare)
+        started = drawn = time.perf_counter()
+        merged = self._merge_seconds(comparison)
+        progress = session.start(version, self.workspace.turns.urgent_progress())
+        latest = dict(session.shown)
+        for row in self.workspace.evaluate(
+            comparison.candidates, comparison.evaluation, comparison.in_domain, progress
+        ):
+            progress.check()
+            latest[row.candidate.name] = row
+            waiting.discard(row.candidate.name)
+            if time.perf_counter() - drawn > REDRAW_SECONDS:
+                session.shown = latest
+                yield self._draw(session, request, frozenset(waiting), _count(comparison, latest, waiting), merged)
+                drawn = time.perf_counter()
+                for plan in comparison.plans.values():  # now that something is on screen
+                    self.workspace.prepare_in_background(plan)
+        progress.check()
+        session.shown = latest
+        seconds = ", ".join(filter(None, [merged, f"all numbers in {time.perf_counter() - started:.1f} s"]))
+        *drawing, _ = self._draw(session, request, frozenset(), 1.0, "")
+        yield *drawing, render_status("Up to date", None, seconds)
+
+    def _prepare(self, session: Session, version: int, prepare: Any) -> Iterator[Drawing]:
+        """Measure and merge. A statistic that was measured stays in the cache, whatever comes next."""
+
+        def register(callback: ProgressCallback) -> Progress:
+            progress = self.workspace.turns.urgent_progress(callback)
+            return session.start(version, progress)
+
+        for fraction, message in follow(prepare, register):
+            yield _only_status(render_status(message, fraction))
+
+    def fill_curve(self, session_id: str | None) -> Iterator[tuple[Any, Any]]:
+        """Evaluate one alpha after the other on *select* while nobody waits for anything."""
+        session = self.sessions.get(session_id)
+        version, request = session.version, session.request
+        yield gr.skip(), gr.skip()
+        if MAIN[0] not in request.methods or session.is_stopped:
+            return
+        progress = session.start(version, self.workspace.turns.idle_progress())
+        plan = self.workspace.plan(request.recipe(self.project, MAIN[0]))
+        if progress.is_stopped:
+            return
+        session.use_curve(plan.family_key)
+        in_domain = tuple(expert.domain for expert in self.project.experts if expert.name in request.experts)
+        values = [alpha for alpha in CURVE_ALPHAS if alpha not in session.curve]
+        try:
+            for alpha, row in self.workspace.sweep(plan, MAIN[1], values, self.select, in_domain, progress):
+                progress.check()  # rows that were known come without any step that could be stopped
+                session.add_to_curve(plan.family_key, alpha, row)
+                yield self._draw_curve(session), self._best(session)
+        except StoppedError:
+            return
+        yield self._draw_curve(session), self._best(session)
+
+    def _draw(
+        self, session: Session, request: FuseRequest, stale: frozenset[str], fraction: float, detail: str
+    ) -> Drawing:
+        figure = render_accuracy(self.project, session.shown, stale, request.is_from_zero)
+        numbers = render_numbers(self.project, session.shown)
+        status = render_status(f"Evaluating, {fraction:.0%}", fraction, detail)
+        return figure, self._draw_curve(session), self._best(session), numbers, status
+
+    def _draw_curve(self, session: Session) -> dict[str, Any]:
+        current = dict(dict(session.request.parameters)[MAIN[0]])[MAIN[1]]
+        return render_curve(self.project, session.curve, main_parameter(), current)
+
+    def _best(self, session: Session) -> dict[str, Any]:
+        """The best value so far, or how far the curve is."""
+        if MAIN[0] not in session.request.methods:
+            return render_status("Tick RegMean to see its curve.")
+        done = len(session.curve)
+        if done < len(CURVE_ALPHAS):
+            return render_status(f"{done} of {len(CURVE_ALPHAS)} values of α", done / len(CURVE_ALPHAS))
+        best = max(session.curve, key=lambda alpha: session.curve[alpha].mean)
+        return render_status(f"Best on select: α = {best:g}, mean {session.curve[best].mean:.1%}")
+
+    def _merge_seconds(self, comparison: Comparison) -> str:
+        """How long the slider's merge took, where it was just made."""
+        plan = comparison.plans.get(MAIN[0])
+        seconds = self.workspace.merge_seconds(plan) if plan else None
+        return "" if seconds is None else f"merged in {seconds:.2f} s"
+
+
+def _only_status(status: dict[str, Any]) -> Drawing:
+    return gr.skip(), gr.skip(), gr.skip(), gr.skip(), status
+
+
+def _count(comparison: Comparison, latest: dict[str, Any], waiting: set[str]) -> float:
+    """Share of all sentences of all candidates that were evaluated."""
+    rows = [latest[c.name] for c in comparison.candidates if c.name in latest and c.name not in waiting]
+    done = sum(score.num_examples for row in rows for score in row.scores)
+    return done / (len(comparison.candidates) * sum(map(len, comparison.evaluation.domains)))
+
+
+def as_message(error: Exception) -> gr.Error:
+    """A `FusionError` as it is; anything else is a bug, logged with its traceback."""
+    if isinstance(error, FusionError):
+        return gr.Error(
+            html.escape(str(error), quote=False), title="That did not work", duration=None, print_exception=False
+        )
+    LOGGER.exception("a handler failed")
+    return gr.Error("Something went wrong inside Fusion UI. The log has the details.", print_exception=False)

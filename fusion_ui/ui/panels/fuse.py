@@ -1,0 +1,90 @@
+"""The slider and the two figures that follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from fusion_ui.methods import find_method
+from fusion_ui.parameters import Range, declared_parameters
+from fusion_ui.plots.accuracy import HEIGHT
+from fusion_ui.projects.project import Project
+from fusion_ui.ui.controls import live_figure, parameter_control, status_line
+from fusion_ui.ui.render import render_accuracy, render_curve, render_numbers, render_status
+from fusion_ui.ui.request import FuseRequest
+
+MAIN = ("regmean", "alpha")
+"""The parameter that the page's slider drags."""
+
+
+@dataclass(frozen=True)
+class FusePanel:
+    """The panel's components."""
+
+    slider: gr.Slider
+    status: gr.HTML
+    stop: gr.Button
+    figure: gr.HTML
+    curve: gr.HTML
+    best: gr.HTML
+    is_from_zero: gr.Checkbox
+    numbers: gr.Dataframe
+    download: gr.Button
+
+
+def main_parameter() -> Range:
+    """The declaration behind the slider."""
+    declared = declared_parameters(find_method(MAIN[0]))[MAIN[1]]
+    if not isinstance(declared, Range):
+        raise TypeError("the page's slider needs a Range")
+    return declared
+
+
+def build_fuse_panel(project: Project, start: FuseRequest) -> FusePanel:
+    """Slider on top, figures side by side, exact numbers below."""
+    declared = main_parameter()
+    alpha = dict(dict(start.parameters)[MAIN[0]])[MAIN[1]]
+    with gr.Row(elem_classes="card alpha", equal_height=True):
+        with gr.Column(scale=4, min_width=280):
+            slider = parameter_control(declared, alpha, elem_id="alpha")
+            gr.HTML(
+                f'<div class="ends"><span>{declared.minimum:g} · {declared.minimum_label}</span>'
+                f"<span>{declared.maximum:g} · {declared.maximum_label}</span></div>"
+            )
+        with gr.Column(scale=1, min_width=230, elem_classes="activity"):
+            status = status_line(render_status("Starting"), "status")
+            stop = gr.Button("Stop", size="sm", elem_id="stop")
+    with gr.Row(equal_height=True):
+        with gr.Column(scale=5, min_width=320, elem_classes="card"):
+            gr.HTML(
+                "<h2>Accuracy by domain</h2><p>Report split, 95 % Wilson interval. Dotted: the domain's own expert.</p>"
+            )
+            figure = live_figure(
+                render_accuracy(project, {}, frozenset(), False), HEIGHT, "Accuracy by domain", "accuracy"
+            )
+            is_from_zero = gr.Checkbox(start.is_from_zero, label="Bars from zero", container=False, elem_id="from-zero")
+        with gr.Column(scale=4, min_width=320, elem_classes="card"):
+            gr.HTML(
+                "<h2>Every value of <span class='symbol'>α</span></h2>"
+                "<p>RegMean on the select split. Fills in while nothing else is asked.</p>"
+            )
+            curve = live_figure(
+                render_curve(project, {}, declared, alpha), HEIGHT, "Accuracy for every value of alpha", "curve"
+            )
+            best = status_line(render_status(""), "best")
+    with gr.Column(elem_classes="card"):
+        with gr.Row():
+            gr.HTML("<h2>Numbers</h2><p>Accuracy in percent on the report split.</p>")
+            download = gr.Button("Download CSV", size="sm", scale=0, min_width=140, elem_id="download")
+        numbers = gr.Dataframe(
+            render_numbers(project, {}),
+            interactive=False,
+            show_label=False,
+            elem_id="numbers",
+            buttons=[],
+            max_height=460,
+            wrap=True,
+        )
+    assert isinstance(slider, gr.Slider)
+    return FusePanel(slider, status, stop, figure, curve, best, is_from_zero, numbers, download)

@@ -1,0 +1,95 @@
+"""A session's numbers as what the page's components take: figures as JSON, the table, the status line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from fusion_ui.parameters import Range
+from fusion_ui.plots.accuracy import accuracy_figure
+from fusion_ui.plots.parameter_curve import curve_figure
+from fusion_ui.plots.style import Figure
+from fusion_ui.projects.project import Project
+from fusion_ui.results.table import tidy_table
+from fusion_ui.ui.comparison import EXPERT_COLOR
+from fusion_ui.workspace import CandidateScores
+
+
+def render_accuracy(
+    project: Project, shown: dict[str, CandidateScores], stale: frozenset[str], is_from_zero: bool
+) -> Figure:
+    """The figure of accuracy by domain. Of the experts' numbers only each one's own domain is drawn."""
+    rows = [row for name, row in shown.items() if not name.startswith("expert ")]
+    frame = score_table(rows)
+    own = [_own_score(project, shown, expert.name, expert.domain) for expert in project.experts]
+    about = {"name": "own expert", "title": "own expert", "color": EXPERT_COLOR, "is_reference": True}
+    lines = tidy_table([(about, [score for score in own if score is not None])])
+    frame = pd.concat([part for part in (lines, frame) if len(part)]) if len(lines) or len(frame) else frame
+    return accuracy_figure(frame, domain_titles(project), stale, is_from_zero)
+
+
+def render_curve(
+    project: Project, curve: dict[float, CandidateScores], declared: Range, current: float
+) -> dict[str, Any]:
+    """The figure over every value of the slider's parameter."""
+    records = [
+        {"parameter": value, "domain": score.domain, "value": score.value}
+        for value, row in curve.items()
+        for score in row.scores
+    ]
+    frame = pd.DataFrame.from_records(records, columns=["parameter", "domain", "value"])
+    span = (declared.minimum, declared.maximum)
+    return curve_figure(frame, domain_titles(project), "α", current, span)
+
+
+def render_numbers(project: Project, shown: dict[str, CandidateScores]) -> pd.DataFrame:
+    """The exact numbers: one row a candidate, accuracies in percent, and how far from the domain's own expert."""
+    titles = domain_titles(project)
+    records = []
+    for row in shown.values():
+        values = {score.domain: 100 * score.value for score in row.scores}
+        own = {e.domain: _own_score(project, shown, e.name, e.domain) for e in project.experts}
+        gaps = [values[d] - 100 * s.value for d, s in own.items() if s is not None and d in values]
+        record: dict[str, Any] = {"Model": row.candidate.title}
+        record |= {titles[d]: round(value, 1) for d, value in values.items()}
+        record["Mean"] = round(100 * row.mean, 1)
+        record["vs own expert"] = round(sum(gaps) / len(gaps), 1) if gaps else math.nan
+        record["Sentences"] = sum(score.num_examples for score in row.scores)
+        records.append(record)
+    columns = ["Model", *titles.values(), "Mean", "vs own expert", "Sentences"]
+    return pd.DataFrame.from_records(records, columns=columns)
+
+
+def render_status(
+    message: str, fraction: float | None = None, detail: str = "", is_error: bool = False
+) -> dict[str, Any]:
+    """The status line beside the slider: what goes on, how far it is, and a second line."""
+    return {"message": message, "fraction": fraction, "detail": detail, "error": is_error}
+
+
+def score_table(rows: list[CandidateScores]) -> pd.DataFrame:
+    """The tidy table of some candidates."""
+    return tidy_table((describe_candidate(row), row.scores) for row in rows)
+
+
+def describe_candidate(row: CandidateScores) -> dict[str, Any]:
+    """Name, title, colour and kind of a candidate."""
+    candidate = row.candidate
+    return {
+        "name": candidate.name,
+        "title": candidate.title,
+        "color": candidate.color,
+        "is_reference": candidate.is_reference,
+    }
+
+
+def domain_titles(project: Project) -> dict[str, str]:
+    """Domain name -> title."""
+    return {domain.name: domain.title for domain in project.domains}
+
+
+def _own_score(project: Project, shown: dict[str, CandidateScores], expert: str, domain: str):
+    row = shown.get(f"expert {expert}")
+    return next((score for score in row.scores if score.domain == domain), None) if row else None

@@ -1,0 +1,29 @@
+"""Colours, fonts and the files the page loads: all from this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+import plotly
+from gradio.themes import Base, Default
+
+from fusion_ui.settings import ASSETS
+
+PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+CSS = ASSETS / "theme.css"
+FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+
+
+def make_theme() -> Base:
+    """Gradio's own default with system fonts, so that nothing is fetched from elsewhere."""
+    return Default(
+        primary_hue="indigo", neutral_hue="slate", radius_size="md", spacing_size="sm", font=FONT, font_mono=MONO
+    )
+
+
+def page_head() -> str:
+    """The script that draws the figures, served by this process from the installed package."""
+    gr.set_static_paths([PLOTLY])
+    return f'<script src="/gradio_api/file={PLOTLY}"></script>'

@@ -1,0 +1,239 @@
+"""The facade: prepare, merge, evaluate, sweep, export. The page and the command line stand on this alone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.domains.domain import Domain
+from fusion_ui.errors import StoppedError
+from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, bind_weights, make_evaluation
+from fusion_ui.evaluation.scores import DomainScore, Role, score_logits
+from fusion_ui.evaluation.store import ResultStore
+from fusion_ui.execution import Turns
+from fusion_ui.merging.export import export_merge
+from fusion_ui.merging.merge import MergedModel, PreparedMerge, merge_once
+from fusion_ui.merging.plan import MergePlan, make_plan, measure_statistics
+from fusion_ui.merging.recipe import MergeRecipe
+from fusion_ui.merging.slots import SlotSource, check_finite
+from fusion_ui.progress import Progress
+from fusion_ui.projects.demo import prepare_demo
+from fusion_ui.projects.project import Project
+from fusion_ui.settings import Settings
+
+Value = TypeVar("Value")
+LOGGER = logging.getLogger("fusion_ui")
+
+
+@dataclass(frozen=True)
+class CandidateScores:
+    """Scores of one candidate on every domain, so far."""
+
+    candidate: Candidate
+    scores: tuple[DomainScore, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """True once every example of every domain was counted."""
+        return all(score.num_examples == score.num_total for score in self.scores)
+
+    @property
+    def mean(self) -> float:
+        """Mean of the scores, every domain counting the same."""
+        return sum(score.value for score in self.scores) / len(self.scores)
+
+
+class Workspace:
+    """One process's models, caches and turns. Thread-safe; holds nothing that belongs to one visitor."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.turns = Turns()
+        self.results = ResultStore(settings.results_dir)
+        self._prepared: _Recent[PreparedMerge] = _Recent(2)
+        self._merged: _Recent[MergedModel] = _Recent(settings.max_cached_merges)
+        self._background, self._begun = threading.Lock(), dict[str, Progress]()
+        if settings.num_threads:
+            torch.set_num_threads(settings.num_threads)
+
+    def prepare_demo(self, progress: Progress | None = None) -> Project:
+        """The demo project, made ready on disk the first time."""
+        return prepare_demo(self.settings, progress)
+
+    def plan(self, recipe: MergeRecipe) -> MergePlan:
+        """Find what a recipe names and check that it can be merged; reads no weights."""
+        return make_plan(recipe)
+
+    def measure(self, plan: MergePlan, progress: Progress | None = None) -> None:
+        """Make sure that the disk cache holds every statistic the plan's method needs."""
+        measure_statistics(plan, self.settings, progress or Progress())
+
+    def prepare(self, plan: MergePlan, progress: Progress | None = None) -> None:
+        """Do what the plan's merges share under any value of the method's parameters, so that each becomes cheap."""
+        progress = progress or Progress()
+        if plan.method.can_prepare():
+            self._prepared.get_or_make(plan.family_key, lambda: self._prepare(plan, progress))
+
+    def prepare_in_background(self, plan: MergePlan) -> None:
+        """Start `prepare` unless it is done or under way. It takes turns with what people wait for."""
+        key, progress = plan.family_key, self.turns.urgent_progress()
+        with self._background:
+            if not plan.method.can_prepare() or key in self._begun or self._prepared.peek(key):
+                return
+            for older in self._begun.values():  # the latest experts and data win
+                older.stop()
+            self._begun[key] = progress
+
+        def work() -> None:
+            try:
+                self.prepare(plan, progress)
+            except StoppedError:
+                LOGGER.info("a preparation gave way to a newer one")
+            finally:
+                with self._background:
+                    self._begun.pop(key, None)
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def merge(self, plan: MergePlan, progress: Progress | None = None) -> MergedModel:
+        """Merge, measuring what is missing; cheap where `prepare` was called for the same experts and data."""
+        # Somebody else may come to wait for the same merge, so it is urgent even where idle work asked for it first.
+        progress = self.turns.promote(progress or Progress())
+        return self._merged.get_or_make(plan.key, lambda: self._merge(plan, progress))
+
+    def merge_seconds(self, plan: MergePlan) -> float | None:
+        """How long the plan's merge took, if it is still in memory; preparation not included."""
+        merged = self._merged.peek(plan.key)
+        return merged.seconds if merged else None
+
+    def candidate(self, plan: MergePlan) -> SingleModel:
+        """The plan's merge as something to evaluate. Nothing is merged until logits must be computed."""
+
+        def load(progress: Progress) -> Callable:
+            return bind_weights(plan.experts[0], self.merge(plan, progress).tensors)
+
+        method = plan.method
+        key = f"merge {plan.key} {self.settings.max_tokens_per_text}"
+        return SingleModel(method.name, method.describe(), key, method.color, False, load)
+
+    def evaluation(self, domains: Sequence[Domain], model: Checkpoint) -> Evaluation:
+        """Domains as models with `model`'s tokenizer and labels see them."""
+        return make_evaluation(domains, model, self.results, self.settings)
+
+    def evaluate(
+        self,
+        candidates: Sequence[Candidate],
+        evaluation: Evaluation,
+        in_domain: Sequence[str],
+        progress: Progress | None = None,
+    ) -> Iterator[CandidateScores]:
+        """Scores of every candidate, chunk by chunk and in turn, so that all move together.
+
+        Raises:
+            StoppedError: `progress` was stopped; what was computed is kept.
+        """
+        progress = progress or Progress()
+        running = [(candidate, candidate.stream(evaluation, progress)) for candidate in candidates]
+        while running:
+            still: list = []
+            for candidate, stream in running:
+                logits = next(stream, None)
+                if logits is None:
+                    continue
+                scores = tuple(
+                    score_logits(
+                        logits[d.domain.name],
+                        d.labels,
+                        d.domain.name,
+                        d.domain.split,
+                        Role.IN_DOMAIN if d.domain.name in in_domain else Role.OUT_OF_DOMAIN,
+                    )
+                    for d in evaluation.domains
+                )
+                still.append((candidate, stream))
+                yield CandidateScores(candidate, scores)
+            running = still
+
+    def sweep(
+        self,
+        plan: MergePlan,
+        name: str,
+        values: Sequence[float],
+        evaluation: Evaluation,
+        in_domain: Sequence[str],
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[float, CandidateScores]]:
+        """Complete scores of the plan's merge at each value of the parameter `name`, factorised once."""
+        progress = progress or Progress()
+        candidates = {value: self.candidate(plan.with_parameters(**{name: value})) for value in values}
+        if not all(candidate.is_known(evaluation) for candidate in candidates.values()):
+            self.prepare(plan, progress)
+        for value, candidate in candidates.items():
+            for scores in self.evaluate([candidate], evaluation, in_domain, progress):
+                if scores.is_complete:
+                    yield value, scores
+
+    def export(self, plan: MergePlan, out: Path, progress: Progress | None = None) -> MergedModel:
+        """Merge and write a directory that `from_pretrained` loads, with the recipe and the merge report."""
+        merged = self._merge_once(plan, progress or Progress())  # the same path, and so the same bits, every time
+        export_merge(plan, merged, out)
+        return merged
+
+    def _prepare(self, plan: MergePlan, progress: Progress) -> PreparedMerge:
+        source = self._source(plan, progress.part(0, 0.5))
+        return PreparedMerge(source, type(plan.method), progress.part(0.5, 1))
+
+    def _merge(self, plan: MergePlan, progress: Progress) -> MergedModel:
+        prepared = self._prepared.peek(plan.family_key)
+        if prepared is None:
+            return self._merge_once(plan, progress)
+        with progress.turn():
+            return prepared.merge(plan.method, progress)
+
+    def _merge_once(self, plan: MergePlan, progress: Progress) -> MergedModel:
+        return merge_once(self._source(plan, progress.part(0, 0.9)), plan.method, progress.part(0.9, 1))
+
+    def _source(self, plan: MergePlan, progress: Progress) -> SlotSource:
+        if plan.method.requires:
+            check_finite(plan.experts)
+        statistics = measure_statistics(plan, self.settings, progress)
+        seed = plan.recipe.statistics.seed
+        return SlotSource(plan.experts, plan.recipe.weights, statistics, plan.base, seed)
+
+
+class _Recent(Generic[Value]):
+    """The values asked for last. Threads that want the same new value wait for one of them to make it."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[str, Value] = OrderedDict()
+        self._making: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def peek(self, key: str) -> Value | None:
+        with self._lock:
+            return self._values.get(key)
+
+    def get_or_make(self, key: str, make: Callable[[], Value]) -> Value:
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                if key in self._values:
+                    self._values.move_to_end(key)
+                    return self._values[key]
+            value = make()
+            with self._lock:
+                self._values[key] = value
+                self._making.pop(key, None)
+                while len(self._values) > self._size:
+                    self._values.popitem(last=False)
+            return value

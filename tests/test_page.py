@@ -1,0 +1,263 @@
+"""The page in a real browser against a real server: what a person does, and what they then see."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from playwright.sync_api import Browser, Page, sync_playwright
+from small_demo import shrink
+
+from fusion_ui.merging.recipe import MergeRecipe
+from fusion_ui.projects.project import Project
+from fusion_ui.settings import read_settings
+from fusion_ui.ui.comparison import project_evaluation
+from fusion_ui.ui.request import default_request
+from fusion_ui.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+ARGUMENTS += ["--disable-sync", "--no-first-run"]
+
+# Every 20 ms: which RegMean is drawn, whether it is dimmed as out of date, and its values.
+WATCH_REGMEAN = """() => {
+  window.seen = [];
+  setInterval(() => {
+    const plot = document.querySelector('#accuracy .live-plot');
+    const trace = plot && plot.data && plot.data.find(t => (t.name || '').startsWith('RegMean'));
+    if (!trace) return;
+    const isStale = /0\\.3\\)$/.test(trace.marker.color.replaceAll(' ', ''));
+    const entry = JSON.stringify([trace.name, isStale]);
+    if (window.seen.at(-1) !== entry) window.seen.push(entry);
+  }, 20);
+}"""
+READ_REGMEAN = """() => {
+  const trace = document.querySelector('#accuracy .live-plot').data.find(t => (t.name || '').startsWith('RegMean'));
+  return {name: trace.name, values: trace.y, counts: trace.customdata.map(row => row[2])};
+}"""
+
+
+@pytest.fixture(scope="module")
+def small(workspace: Workspace, demo: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return shrink(demo, tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def address(demo: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("served")
+    log = (folder / "log").open("w")
+    command = [sys.executable, "-m", "tests.small_demo", str(folder), str(port)]
+    cache = folder / "cache"  # without results, so that every number is computed
+    cache.mkdir()
+    for name in ("demo", "downloads"):
+        (cache / name).symlink_to(read_settings().cache_dir / name)
+    environment = os.environ | {"FUSION_UI_CACHE_DIR": str(cache)}
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            assert server.poll() is None, (folder / "log").read_text()
+            try:
+                urlopen(address, timeout=1).read()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield address
+        assert "a handler failed" not in (folder / "log").read_text(), "the server logged a bug"
+    finally:
+        server.terminate()
+        server.wait(20)
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1440, "height": 900})
+    opened.requests_seen, opened.errors_seen = [], []  # type: ignore[attr-defined]
+    opened.on("request", lambda request: opened.requests_seen.append(request.url))  # type: ignore[attr-defined]
+    opened.on("pageerror", lambda error: opened.errors_seen.append(str(error)))  # type: ignore[attr-defined]
+    opened.goto(address)
+    wait_until_up_to_date(opened)
+    opened.evaluate(WATCH_REGMEAN)
+    yield opened
+    assert opened.errors_seen == []  # type: ignore[attr-defined]
+    leaving = [url for url in opened.requests_seen if not re.match(r"(http://127\.0\.0\.1:|data:|blob:)", url)]  # type: ignore[attr-defined]
+    assert leaving == []
+    opened.close()
+
+
+def wait_until_up_to_date(page: Page, alpha: float | None = None) -> None:
+    name = "RegMean" if alpha is None else f"RegMean α={alpha:g}"
+    page.wait_for_function(
+        """name => {
+          const plot = document.querySelector('#accuracy .live-plot');
+          const isDone = document.querySelector('#status')?.innerText.includes('Up to date');
+          return isDone && plot?.data?.some(t => name === 'RegMean' ? t.name?.startsWith(name) : t.name === name);
+        }""",
+        arg=name,
+        timeout=120_000,
+    )
+
+
+def expected_values(workspace: Workspace, project: Project, alpha: float) -> list[float]:
+    """Accuracy of RegMean at `alpha` on every domain, computed without the page."""
+    recipe: MergeRecipe = default_request(project).recipe(project, "regmean").with_parameters(alpha=alpha)
+    plan = workspace.plan(recipe)
+    evaluation = project_evaluation(workspace, project, "report")
+    *_, last = workspace.evaluate([workspace.candidate(plan)], evaluation, [])
+    return [score.value for score in last.scores]
+
+
+def check_final(page: Page, workspace: Workspace, project: Project, alpha: float) -> None:
+    """The page ends on `alpha`'s numbers, and nothing drawn as current after them belongs to another alpha."""
+    wait_until_up_to_date(page, alpha)
+    time.sleep(1.0)  # whatever is late has now arrived
+    drawn = page.evaluate(READ_REGMEAN)
+    assert drawn["name"] == f"RegMean α={alpha:g}"
+    assert drawn["values"] == pytest.approx(expected_values(workspace, project, alpha))
+    assert drawn["counts"] == [60] * 4
+    seen = [tuple(json.loads(entry)) for entry in page.evaluate("() => window.seen")]
+    final = (f"RegMean α={alpha:g}", False)
+    after = seen[seen.index(final) :]
+    assert all(entry == final for entry in after), seen
+    assert f"RegMean α={alpha:g}" in page.inner_text("#numbers")
+    page.evaluate("() => { window.seen.length = 0; }")
+
+
+def test_first_visit_shows_methods_references_and_the_curve(page: Page) -> None:
+    names = page.evaluate("() => document.querySelector('#accuracy .live-plot').data.map(t => t.name)")
+    assert {"own expert", "Multi-task model", "Ensemble", "RegMean α=0.9", "Simple mean"} <= set(names)
+    numbers = page.inner_text("#numbers")
+    assert all(title in numbers for title in ("Expert tweets", "Expert news", "Multi-task model", "Ensemble"))
+    page.wait_for_function(
+        "() => document.querySelector('#best').innerText.includes('Best on select')", timeout=180_000
+    )
+    points = page.evaluate("() => document.querySelector('#curve .live-plot').data.find(t => t.name === 'mean').x")
+    assert points == sorted(points) and {0, 0.5, 0.9, 1} <= set(points)
+
+
+def test_dragging_ends_on_the_last_alpha(page: Page, workspace: Workspace, small: Project) -> None:
+    slider = page.locator("#alpha input[type=range]")
+    box = slider.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for i in range(40):
+        page.mouse.move(box["x"] + (0.9 - 0.02 * i) * box["width"], box["y"] + box["height"] / 2)
+        time.sleep(0.03)
+    page.mouse.up()
+    alpha = float(slider.input_value())
+    assert 0.05 < alpha < 0.25
+    check_final(page, workspace, small, alpha)
+
+
+def test_arrow_keys_end_on_the_last_alpha(page: Page, workspace: Workspace, small: Project) -> None:
+    page.locator("#alpha input[type=range]").focus()
+    for _ in range(7):
+        page.keyboard.press("ArrowLeft")
+        time.sleep(0.05)
+    check_final(page, workspace, small, 0.83)
+
+
+def test_typing_and_resetting_end_on_the_last_alpha(page: Page, workspace: Workspace, small: Project) -> None:
+    number = page.locator("#alpha input[type=number]")
+    number.fill("0.37")
+    number.press("Tab")
+    check_final(page, workspace, small, 0.37)
+    page.locator("#alpha button[aria-label*='eset'], #alpha button.reset-button").first.click()
+    check_final(page, workspace, small, 0.9)
+
+
+def test_leaving_an_expert_out_makes_its_domain_out_of_domain(page: Page) -> None:
+    page.get_by_label("Movie reviews", exact=True).first.uncheck()
+    page.wait_for_function(
+        """() => document.querySelector('#accuracy').textContent.includes('out of domain')
+             && document.querySelector('#status').innerText.includes('Up to date')""",
+        timeout=120_000,
+    )
+    for title in ("Tweets", "Product reviews", "News editorials"):
+        page.get_by_label(title, exact=True).first.uncheck()
+    page.get_by_text("No expert is ticked. Tick at least one under Models.").first.wait_for(timeout=20_000)
+
+
+def test_stopping_frees_the_processor_and_says_so(page: Page) -> None:
+    page.locator("#alpha input[type=number]").fill("0.11")
+    page.locator("#alpha input[type=number]").press("Tab")
+    page.locator("#stop").click()
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('Stopped')", timeout=15_000)
+    page.locator("#alpha input[type=number]").fill("0.12")
+    page.locator("#alpha input[type=number]").press("Tab")
+    wait_until_up_to_date(page, 0.12)
+
+
+def test_two_visitors_do_not_see_each_other(page: Page, browser: Browser, address: str) -> None:
+    other = browser.new_page()
+    other.goto(address)
+    wait_until_up_to_date(other, 0.9)
+    page.locator("#alpha input[type=number]").fill("0.2")
+    page.locator("#alpha input[type=number]").press("Tab")
+    wait_until_up_to_date(page, 0.2)
+    assert other.evaluate(READ_REGMEAN)["name"] == "RegMean α=0.9"
+    other.close()
+
+
+def test_the_table_downloads_as_csv(page: Page) -> None:
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    text = Path(download.value.path()).read_text()
+    assert text.splitlines()[0].startswith("Model,Tweets,Product reviews")
+    assert "RegMean α=0.9" in text
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1440, "dark"), (390, "light")])
+def test_nothing_is_wider_than_the_window(browser: Browser, address: str, width: int, theme: str) -> None:
+    opened = browser.new_page(viewport={"width": width, "height": 844})
+    opened.goto(f"{address}/?__theme={theme}")
+    wait_until_up_to_date(opened)
+    assert opened.evaluate("() => document.documentElement.scrollWidth") <= width
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({12: 2}, r"The 'alpha' parameter of RegMean must be a number in \[0, 1\]\. Got 2 instead\."),
+        ({12: "abc"}, r"must be a number in \[0, 1\]\. Got .*abc.* instead\."),
+        ({9: ["magic"]}, "magic"),
+        ({8: 10**9}, "number of sentences must be a whole number from 1 to 400"),
+        ({4: "/etc/passwd"}, "passwd"),
+    ],
+    ids=["alpha 2", "alpha abc", "unknown method", "too many sentences", "a path as domain"],
+)
+def test_the_api_refuses_what_the_page_cannot_send(address: str, change: dict[int, object], words: str) -> None:
+    client = Client(address, verbose=False)
+    values: list[object] = [True] * 4 + ["tweets", "products", "movies", "news", 64, ["regmean"], [], False, 0.9, False]
+    for position, value in change.items():
+        values[position] = value
+    with pytest.raises(AppError, match=words):  # refused at once, or when the job would start
+        client.predict(*values, api_name="/post")
+        client.predict(api_name="/run")
