@@ -1,0 +1,36 @@
+"""Measuring the statistics of the demo's four experts on 256 sentences each: Gram matrices, and Fisher information."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.timing import report
+from fusion_ui.merging.plan import measure_statistics
+from fusion_ui.progress import Progress
+from fusion_ui.settings import read_settings
+from fusion_ui.ui.request import default_request
+from fusion_ui.workspace import Workspace
+
+
+def main() -> None:
+    settings = read_settings()
+    workspace = Workspace(settings)
+    project = workspace.prepare_demo()
+    print("\nStatistics of four experts x 256 sentences, nothing cached, model loading and writing included")
+    for method, runs, limit in (("regmean", 10, 15.0), ("fisher", 10 if "--thorough" in sys.argv else 3, 90.0)):
+        plan = workspace.plan(default_request(project).recipe(project, method))
+        seconds = []
+        for _ in range(runs + 1):
+            with tempfile.TemporaryDirectory() as cache:
+                empty = settings.model_copy(update={"cache_dir": Path(cache)})
+                started = time.perf_counter()
+                measure_statistics(plan, empty, Progress())
+                seconds.append(time.perf_counter() - started)
+        report({"regmean": "Gram matrices", "fisher": "Fisher information"}[method], seconds[1:], limit)
+
+
+if __name__ == "__main__":
+    main()
