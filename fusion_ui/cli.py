@@ -188,7 +188,7 @@ def sweep(
 @app.command()
 def serve(host: str | None = None, port: Annotated[int | None, typer.Option(min=1, max=65535)] = None) -> None:
     """Prepare the demo and serve the page."""
-    from fusion_ui.ui.app import serve as serve_page
+    from fusion_ui.ui.serving import serve as serve_page
 
     serve_page(_workspace(), host, port, _progress())
 

@@ -5,11 +5,11 @@ torch uses every core for one step, and two steps at once slow each other down m
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from fusion_ui.progress import Progress, ProgressCallback
 
@@ -22,7 +22,7 @@ class Turns:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._num_urgent = 0
-        self._computing = threading.RLock()
+        self._computing = _FairLock()
 
     @contextmanager
     def urgent(self) -> Iterator[None]:
@@ -50,7 +50,7 @@ class Turns:
 
     @contextmanager
     def _take(self, progress: Progress) -> Iterator[None]:
-        with self._computing:
+        with self._computing.hold():
             yield
 
     @contextmanager
@@ -59,42 +59,88 @@ class Turns:
             while self._num_urgent and not progress.is_stopped:
                 self._changed.wait(0.1)
         progress.check()
-        with self._computing:
+        with self._computing.hold():
             yield
 
 
-def follow(
-    work: Callable[[Progress], Result], make_progress: Callable[[ProgressCallback], Progress], every: float = 0.1
-) -> Generator[tuple[float, str], None, Result]:
-    """Run `work` in a thread and yield its latest fraction and sentence at most every `every` seconds.
+class _FairLock:
+    """A lock that goes to whoever waits longest, so that of two people neither waits for all of the other's work.
 
-    Closing the generator stops the work at its next step. Its result is the generator's return value; its exception
-    is raised here.
+    The thread that holds it may take it again.
     """
-    reports: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
-    progress = make_progress(lambda fraction, message: reports.put((fraction, message)))
-    outcome: list[Result] = []
-    failure: list[BaseException] = []
 
-    def run() -> None:
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
+        self._owner: int | None = None
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        me, ticket = threading.get_ident(), object()
+        if self._owner == me:
+            yield
+            return
+        with self._changed:
+            self._waiting.append(ticket)
+            while self._owner is not None or self._waiting[0] is not ticket:
+                self._changed.wait()
+            self._waiting.popleft()
+            self._owner = me
         try:
-            outcome.append(work(progress))
-        except BaseException as error:  # raised again in the thread that follows
-            failure.append(error)
+            yield
+        finally:
+            with self._changed:
+                self._owner = None
+                self._changed.notify_all()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(every)
-            latest = None
-            while not reports.empty():
-                latest = reports.get()
-            if latest is not None:
-                yield latest
-    finally:
-        if thread.is_alive():
-            progress.stop()
-    if failure:
-        raise failure[0]
-    return outcome[0]
+
+class Job(Generic[Result]):
+    """Work in a thread of its own. It goes on until it ends or is stopped, whether or not anybody follows it.
+
+    Args:
+        work: the work; it reports to the progress it is given.
+        make_progress: makes that progress around a callback.
+    """
+
+    def __init__(
+        self, work: Callable[[Progress], Result], make_progress: Callable[[ProgressCallback], Progress]
+    ) -> None:
+        self.latest: tuple[float, str] | None = None
+        self.progress = make_progress(self._report)
+        self._outcome: list[Result] = []
+        self._failure: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """True until the work has ended, by itself or because it was stopped."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Ask the work to end at its next step."""
+        self.progress.stop()
+
+    def follow(self, every: float = 0.1) -> Generator[tuple[float, str], None, Result]:
+        """Yield the latest fraction and sentence at most every `every` seconds, until the work has ended.
+
+        Its result is the generator's return value; its exception is raised here. No longer following lets it go on.
+        """
+        shown = None
+        while self._thread.is_alive():
+            self._thread.join(every)
+            if self.latest is not None and self.latest is not shown:
+                shown = self.latest
+                yield shown
+        if self._failure:
+            raise self._failure[0]
+        return self._outcome[0]
+
+    def _report(self, fraction: float, message: str) -> None:
+        self.latest = (fraction, message)
+
+    def _run(self, work: Callable[[Progress], Result]) -> None:
+        try:
+            self._outcome.append(work(self.progress))
+        except BaseException as error:  # raised again in whoever follows
+            self._failure.append(error)

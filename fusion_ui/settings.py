@@ -32,6 +32,8 @@ class Settings(BaseSettings):
         default=768, ge=64, description="padded tokens of one forward pass, the step that nothing interrupts"
     )
     max_tokens_per_text: int = Field(default=128, ge=8, le=8192, description="longer texts are truncated")
+    max_statistics_bytes: int = Field(default=4 << 30, ge=1 << 30, description="statistics kept on disk")
+    max_results_bytes: int = Field(default=256 << 20, ge=1 << 20, description="logits kept on disk")
     max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
 
     @property

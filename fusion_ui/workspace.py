@@ -21,7 +21,7 @@ from fusion_ui.evaluation.store import ResultStore
 from fusion_ui.execution import Turns
 from fusion_ui.merging.export import export_merge
 from fusion_ui.merging.merge import MergedModel, PreparedMerge, merge_once
-from fusion_ui.merging.plan import MergePlan, make_plan, measure_statistics
+from fusion_ui.merging.plan import MergePlan, is_measured, make_plan, measure_statistics
 from fusion_ui.merging.recipe import MergeRecipe
 from fusion_ui.merging.slots import SlotSource, check_finite
 from fusion_ui.progress import Progress
@@ -57,7 +57,7 @@ class Workspace:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.turns = Turns()
-        self.results = ResultStore(settings.results_dir)
+        self.results = ResultStore(settings.results_dir, settings.max_results_bytes)
         self._prepared: _Recent[PreparedMerge] = _Recent(2)
         self._merged: _Recent[MergedModel] = _Recent(settings.max_cached_merges)
         self._background, self._begun = threading.Lock(), dict[str, Progress]()
@@ -71,6 +71,10 @@ class Workspace:
     def plan(self, recipe: MergeRecipe) -> MergePlan:
         """Find what a recipe names and check that it can be merged; reads no weights."""
         return make_plan(recipe)
+
+    def is_measured(self, plan: MergePlan) -> bool:
+        """True if `measure` would find everything in files or in the cache."""
+        return is_measured(plan, self.settings)
 
     def measure(self, plan: MergePlan, progress: Progress | None = None) -> None:
         """Make sure that the disk cache holds every statistic the plan's method needs."""

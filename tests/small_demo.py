@@ -30,10 +30,13 @@ def shrink(project: Project, folder: Path) -> Project:
 
 def main(folder: Path, port: int) -> None:
     """Serve the small demo until killed."""
-    from fusion_ui.ui.app import build_app, launch
+    from fusion_ui.ui.app import build_app
+    from fusion_ui.ui.serving import launch
 
     workspace = Workspace(read_settings())
-    launch(build_app(workspace, shrink(workspace.prepare_demo(), folder)), "127.0.0.1", port)
+    app = build_app(workspace, shrink(workspace.prepare_demo(), folder))
+    launch(app, "127.0.0.1", port)
+    app.block_thread()
 
 
 if __name__ == "__main__":

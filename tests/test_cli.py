@@ -167,5 +167,11 @@ def test_a_port_in_use_is_said_before_anything_is_prepared(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_this_machine_is_refused(tmp_path, host):
+    message = refuse("serve", "--host", host, FUSION_UI_CACHE_DIR=str(tmp_path / "cache"))
+    assert f"cannot be served on {host}" in message and "FUSION_UI_HOST" in message
+
+
 def test_a_wrong_setting_is_named():
     assert "FUSION_UI_PORT" in refuse("demo", FUSION_UI_PORT="many")

@@ -215,6 +215,19 @@ def test_a_damaged_result_is_computed_again(evaluation, checkpoints, settings):
     assert all(torch.equal(again[name], logits) for name, logits in expected.items())
 
 
+def test_a_disk_that_refuses_results_is_reported_and_evaluation_goes_on(checkpoints, settings, monkeypatch, caplog):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fusion_ui.evaluation.store.save_file", refuse)
+    model, evaluation = CountingModel(), Workspace(settings).evaluation(DOMAINS, checkpoints[0])
+    assert len(last_of(model.candidate, evaluation)["news"]) == 130
+    assert "No space left on device" in caplog.text
+    last_of(model.candidate, evaluation)
+    assert model.num_texts == 170  # remembered in memory
+    assert list(settings.results_dir.glob("*")) == []
+
+
 def test_stopping_between_batches_ends_at_once_and_keeps_what_was_computed(evaluation):
     progress, model = Progress(), CountingModel()
     evaluation = replace(evaluation, max_tokens=64)  # several batches a chunk

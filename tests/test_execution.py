@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from fusion_ui.errors import MergeError, StoppedError
-from fusion_ui.execution import Turns, follow
+from fusion_ui.execution import Job, Turns
 from fusion_ui.progress import Progress
 from fusion_ui.workspace import _Recent
 
@@ -127,7 +128,24 @@ def test_progress_reports_its_share_and_stops_with_the_whole():
     assert len(seen) == 2
 
 
-def test_following_gives_reports_as_they_come_and_then_the_result():
+def test_turns_alternate_between_two_who_both_compute():
+    turns, order, both = Turns(), [], threading.Barrier(2)
+
+    def work(name: str) -> None:
+        progress = turns.urgent_progress()
+        both.wait(WAIT)
+        for _ in range(30):
+            with progress.turn():
+                order.append(name)
+                time.sleep(0.001)
+
+    ended = [start(lambda name=name: work(name)) for name in "ab"]
+    assert all(event.wait(WAIT) for event in ended)
+    contested = order[2:-2]
+    assert sum(a == b for a, b in itertools.pairwise(contested)) <= 5, order
+
+
+def test_a_job_gives_reports_as_they_come_and_then_the_result():
     go_on = threading.Event()
 
     def work(progress: Progress) -> str:
@@ -136,39 +154,41 @@ def test_following_gives_reports_as_they_come_and_then_the_result():
         progress.report(0.75, "three quarters")
         return "result"
 
-    steps = follow(work, Progress, every=0.01)
+    job = Job(work, Progress)
+    steps = job.follow(0.01)
     assert next(steps) == (0.25, "a quarter")  # before the work has ended
     go_on.set()
     assert next(steps) == (0.75, "three quarters")
     with pytest.raises(StopIteration) as end:
         next(steps)
-    assert end.value.value == "result"
+    assert end.value.value == "result" and not job.is_running
 
 
-def test_following_raises_what_the_work_raised():
+def test_a_job_raises_in_whoever_follows_what_the_work_raised():
     def work(_: Progress) -> None:
         raise MergeError("no")
 
-    with pytest.raises(MergeError, match="no"):
-        list(follow(work, Progress, every=0.01))
+    job = Job(work, Progress)
+    for _ in range(2):
+        with pytest.raises(MergeError, match="no"):
+            list(job.follow(0.01))
 
 
-def test_no_longer_following_stops_the_work():
-    stopped = threading.Event()
-
+def test_a_job_goes_on_unfollowed_until_it_is_stopped():
     def work(progress: Progress) -> None:
-        try:
-            while True:
-                progress.report(0.5, "on and on")
-                time.sleep(0.001)
-        except StoppedError:
-            stopped.set()
-            raise
+        while True:
+            progress.report(0.5, "on and on")
+            time.sleep(0.001)
 
-    steps = follow(work, Progress, every=0.01)
-    next(steps)
-    steps.close()
-    assert stopped.wait(WAIT)
+    job = Job(work, Progress)
+    for _ in range(2):  # one after the other
+        steps = job.follow(0.01)
+        next(steps)
+        steps.close()
+        assert job.is_running
+    job.stop()
+    with pytest.raises(StoppedError):
+        list(job.follow(0.01))
 
 
 def test_two_threads_that_want_the_same_value_get_one_made_once():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import oracles
@@ -124,7 +125,10 @@ def test_an_expert_without_any_information_leaves_it_to_the_others(dtype: torch.
         assert treatment.num_flat == 0
 
 
-@pytest.fixture(scope="module", params=[tiny_bert, tiny_gpt2], ids=["bert", "gpt2"])
+three_labels = partial(tiny_bert, labels=("negative", "neutral", "positive"))
+
+
+@pytest.fixture(scope="module", params=[tiny_bert, tiny_gpt2, three_labels], ids=["bert", "gpt2", "three labels"])
 def measured(request: pytest.FixtureRequest):
     """A tiny model, a few texts, and its Fisher information as the code under test finds it."""
     model, tokens = request.param(seed=3), random_tokens(5, seed=3)

@@ -46,7 +46,7 @@ def score_logits(
 ) -> DomainScore:
     """Score the first `len(logits)` examples of a domain whose label positions are `labels`."""
     predicted = logits.argmax(-1).tolist()
-    num_correct = sum(p == y for p, y in zip(predicted, labels, strict=False))
+    num_correct = sum(p == y for p, y in zip(predicted, labels[: len(predicted)], strict=True))
     low, high = wilson_interval(num_correct, len(predicted))
     value = num_correct / len(predicted) if predicted else float("nan")
     return DomainScore(domain, split, role, value, num_correct, len(predicted), len(labels), low, high)

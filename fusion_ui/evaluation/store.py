@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -12,17 +13,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fusion_ui.sources.files import replace_file
+from fusion_ui.sources.files import mark_used, replace_file, trim_directory
 
+LOGGER = logging.getLogger("fusion_ui")
 MAX_IN_MEMORY = 20_000
 """Runs of logits kept in memory; one takes a few kilobytes."""
+VERSION = 1
+"""Part of every key: raise it when the same model and text would give other logits than before."""
+WRITES_BETWEEN_TRIMS = 1_000
 
 
 class ResultStore:
     """Model key and domain key -> logits of the domain's first examples, in evaluation order. Thread-safe."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self._directory, self._max_bytes = directory, max_bytes
+        self._num_writes = 0
         self._memory: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -36,6 +42,7 @@ class ResultStore:
             except (SafetensorError, KeyError, OSError):
                 path.unlink(missing_ok=True)  # a damaged entry is computed again
             else:
+                mark_used(path)
                 with self._lock:
                     self._memory[model, domain] = found
         return found
@@ -50,9 +57,20 @@ class ResultStore:
             while len(self._memory) > MAX_IN_MEMORY:
                 self._memory.popitem(last=False)
         if is_complete:
-            with replace_file(self._path(model, domain)) as temporary:
-                save_file({"logits": logits.contiguous()}, temporary)
+            try:
+                self._write(self._path(model, domain), logits)
+            except OSError as error:  # a full or read-only disk: this process still remembers
+                LOGGER.warning("a result could not be kept on disk: %s", error.strerror)
+
+    def _write(self, path: Path, logits: Tensor) -> None:
+        with replace_file(path) as temporary:
+            save_file({"logits": logits.contiguous()}, temporary)
+        with self._lock:
+            self._num_writes += 1
+            is_time_to_trim = self._num_writes % WRITES_BETWEEN_TRIMS == 1
+        if is_time_to_trim:
+            trim_directory(self._directory, self._max_bytes)
 
     def _path(self, model: str, domain: str) -> Path:
-        name = hashlib.sha256(f"{model} {domain}".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{VERSION} {model} {domain}".encode()).hexdigest()[:32]
         return self._directory / f"{name}.safetensors"

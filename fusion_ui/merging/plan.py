@@ -20,8 +20,11 @@ from fusion_ui.sources.files import sha256_of
 from fusion_ui.sources.hub import download_model, is_repository_id
 from fusion_ui.sources.local import is_directory
 from fusion_ui.statistics.bundle import read_statistic
-from fusion_ui.statistics.measure import measure
+from fusion_ui.statistics.measure import cached_path, measure
 from fusion_ui.statistics.statistic import Statistic, StatisticKind
+
+VERSION = 1
+"""Part of every key: raise it when the same recipe would give other weights than before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,7 @@ class MergePlan:
     @cached_property
     def family_key(self) -> str:
         """Digest of everything but the method's parameters: what a preparation depends on."""
-        parts: list[object] = [self.method.name, self.recipe.weights, [e.fingerprint for e in self.experts]]
+        parts: list[object] = [VERSION, self.method.name, self.recipe.weights, [e.fingerprint for e in self.experts]]
         parts.append(self.base.fingerprint if self.base else None)
         if self.method.requires:
             parts.append(asdict(self.recipe.statistics.settings))
@@ -113,6 +116,16 @@ def measure_statistics(
                 found.append(measure(expert, source, kind, plan.recipe.statistics.settings, settings, part))
         measured[kind] = tuple(found)
     return measured
+
+
+def is_measured(plan: MergePlan, settings: Settings) -> bool:
+    """True if no statistic that the plan's method needs would have to be measured."""
+    how = plan.recipe.statistics.settings
+    return all(
+        not isinstance(source, Domain) or cached_path(expert, source, kind, how, settings).is_file()
+        for kind in plan.method.requires
+        for expert, source in zip(plan.experts, plan.calibration, strict=True)
+    )
 
 
 _TITLES = {StatisticKind.GRAM: "Gram matrices", StatisticKind.FISHER: "Fisher information"}

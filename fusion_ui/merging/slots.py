@@ -46,7 +46,7 @@ class SlotSource:
         self.statistics = {kind: tuple(measured) for kind, measured in statistics.items()}
         grams = self.statistics.get(StatisticKind.GRAM)
         self._inputs = grams[0].inputs if grams else {}
-        for expert, statistic in zip(experts, grams or (), strict=False):
+        for expert, statistic in zip(experts, grams, strict=True) if grams else ():
             if {n: e.tensor for n, e in statistic.inputs.items()} != {n: e.tensor for n, e in self._inputs.items()}:
                 raise StatisticError(
                     f"The statistics of {experts[0].name} and {expert.name} cover different layers. "

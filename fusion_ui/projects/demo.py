@@ -9,15 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from fusion_ui.checkpoints.loading import load_classifier
 from fusion_ui.progress import Progress
 from fusion_ui.projects.corpus import read_rated_sentences, split_sentences
 from fusion_ui.projects.project import SPLITS, Project, ProjectDomain, ProjectExpert
 from fusion_ui.settings import ASSETS, Settings
 from fusion_ui.sources.fetch import CodeHost, ModelHub, PackageIndex, fetch_bundle
-from fusion_ui.sources.files import remove_leftovers, replace_directory, write_json
+from fusion_ui.sources.files import hold_lock, remove_leftovers, replace_directory, write_json
 
 DEMO_ASSETS = ASSETS / "demo"
 
@@ -82,7 +80,7 @@ def prepare_demo(settings: Settings, progress: Progress | None = None, assets: P
     if (root / "ready.json").is_file():
         return project
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root.with_suffix(".lock"), progress):
+    with hold_lock(root.with_suffix(".lock"), progress, "Another process is preparing the demo; waiting for it"):
         if (root / "ready.json").is_file():
             return project
         for folder in (settings.downloads_dir, root, root / "experts", root / "domains"):
@@ -107,18 +105,6 @@ def _build(path: Path, write: Callable[[Path], None]) -> None:
     if not path.exists():
         with replace_directory(path) as temporary:
             write(temporary)
-
-
-def _locked(path: Path, progress: Progress) -> FileLock:
-    """Wait for the lock in short steps, so that a waiting run can still be stopped."""
-    lock = FileLock(path)
-    while True:
-        try:
-            lock.acquire(timeout=1.0)
-            lock.release()
-            return lock
-        except Timeout:
-            progress.report(0.0, "Another process is preparing the demo; waiting for it")
 
 
 def _write_domain(manifest: dict[str, Any], entry: dict[str, Any], text: Path, out: Path) -> None:

@@ -8,9 +8,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fusion_ui.progress import Progress
 
 
 def sha256_of(path: Path) -> str:
@@ -59,6 +63,47 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def hold_lock(path: Path, progress: Progress, message: str) -> Iterator[None]:
+    """Hold the lock file `path` against other threads and processes; while waiting, report `message` and stop if asked.
+
+    The lock is the operating system's, so a process that is killed does not leave it behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    while True:
+        try:
+            lock.acquire(timeout=0.5)
+            break
+        except Timeout:
+            progress.report(0.0, message)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def trim_directory(directory: Path, max_bytes: int, pattern: str = "*.safetensors") -> None:
+    """Remove the files of a cache that were used longest ago until the rest takes at most `max_bytes`."""
+    found = []
+    for path in directory.glob(pattern):
+        with suppress(FileNotFoundError):  # another process trims too
+            status = path.stat()
+            found.append((status.st_mtime_ns, status.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= max_bytes:
+            break
+        path.unlink(missing_ok=True)
+        total -= size
+
+
+def mark_used(path: Path) -> None:
+    """Tell `trim_directory` that a file is in use. A cache that cannot be written keeps its order."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def remove_leftovers(directory: Path) -> None:

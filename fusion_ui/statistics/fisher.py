@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from fusion_ui.domains.batches import TokenIds, pad_batch
@@ -42,15 +43,24 @@ def _add_text(
     fisher: dict[str, Tensor], model: nn.Module, parameters: Mapping[str, Tensor], ids: TokenIds, num_texts: int
 ) -> None:
     batch = pad_batch([ids], [0], 0)
-    log_probabilities = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits[0].log_softmax(-1)
-    for label, log_probability in enumerate(log_probabilities):
-        is_last = label + 1 == len(log_probabilities)
-        share = log_probability.detach().exp().item() / num_texts
+    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits[0]
+    terms = _terms(logits)
+    for number, (output, share) in enumerate(terms, start=1):
         gradients = torch.autograd.grad(
-            log_probability, list(parameters.values()), retain_graph=not is_last, allow_unused=True
+            output, list(parameters.values()), retain_graph=number < len(terms), allow_unused=True
         )
         for total, gradient in zip(fisher.values(), gradients, strict=True):
-            _add_square(total, gradient, share)
+            _add_square(total, gradient, share / num_texts)
+
+
+def _terms(logits: Float[Tensor, " label"]) -> list[tuple[Float[Tensor, ""], float]]:
+    """Scalars and weights such that sum_y p_y (d log p_y)^2 is the weighted sum of the scalars' squared gradients."""
+    probabilities = logits.detach().softmax(-1).tolist()
+    if len(probabilities) == 2:
+        # d log p_0 = p_1 d(z_0 - z_1) and d log p_1 = -p_0 d(z_0 - z_1), so one gradient gives both:
+        # p_0 p_1^2 + p_1 p_0^2 = p_0 p_1.
+        return [(logits[0] - logits[1], probabilities[0] * probabilities[1])]
+    return list(zip(logits.log_softmax(-1), probabilities, strict=True))
 
 
 def _add_square(total: Tensor, gradient: Tensor | None, share: float) -> None:

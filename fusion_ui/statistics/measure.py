@@ -13,6 +13,7 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
+from fusion_ui.sources.files import hold_lock, mark_used, trim_directory
 from fusion_ui.statistics.bundle import FORMAT, read_statistic, write_statistic
 from fusion_ui.statistics.fisher import accumulate_fisher
 from fusion_ui.statistics.gram import accumulate_grams
@@ -48,13 +49,29 @@ def measure(
     if how.num_examples < 1:
         raise StatisticError(f"A statistic needs at least one example. Got {how.num_examples}.")
     path = cached_path(checkpoint, domain, kind, how, settings)
-    if path.is_file():
-        try:
-            return read_statistic(path)
-        except StatisticError:
-            path.unlink(missing_ok=True)  # a damaged cache entry is measured again
-    write_statistic(path, _compute(checkpoint, domain, kind, how, settings, progress))
-    return read_statistic(path)
+    if (found := _recall(path)) is not None:
+        return found
+    # One measurement at a time, here and in other processes: side by side they would only slow each other down, and
+    # who waits for the same statistic finds it done.
+    with hold_lock(settings.statistics_dir / ".lock", progress, "waiting for another measurement"):
+        if (found := _recall(path)) is not None:
+            return found
+        write_statistic(path, _compute(checkpoint, domain, kind, how, settings, progress))
+        statistic = read_statistic(path)
+        trim_directory(settings.statistics_dir, settings.max_statistics_bytes)
+    return statistic
+
+
+def _recall(path: Path) -> Statistic | None:
+    if not path.is_file():
+        return None
+    try:
+        statistic = read_statistic(path)
+    except StatisticError:
+        path.unlink(missing_ok=True)  # a damaged cache entry is measured again
+        return None
+    mark_used(path)
+    return statistic
 
 
 def _compute(

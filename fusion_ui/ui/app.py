@@ -1,31 +1,21 @@
-"""Layout and wiring of the page, and serving it."""
+"""Layout and wiring of the page."""
 
 from __future__ import annotations
 
-import errno
 import html
-import os
-import socket
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # no telemetry; read when gradio is imported
-
 import gradio as gr
 
-from fusion_ui.errors import SettingsError
 from fusion_ui.methods import METHODS
-from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project
-from fusion_ui.settings import ASSETS
 from fusion_ui.ui.controls import DOWNLOAD_CSV
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, build_methods_panel
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.request import FuseRequest, default_request
-from fusion_ui.ui.theme import CSS, make_theme, page_head
 from fusion_ui.workspace import Workspace
 
 HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="project">{title}</span>
@@ -140,52 +130,3 @@ def _guarded(steps: Iterator[Any]) -> Iterator[Any]:
         yield from steps
     except Exception as error:
         raise as_message(error) from None
-
-
-def serve(workspace: Workspace, host: str | None, port: int | None, progress: Progress) -> None:
-    """Prepare the demo, measure what the first page needs, and serve until interrupted.
-
-    Raises:
-        SettingsError: the port is taken.
-        SourceUnavailableError, CorruptedDownloadError: the demo cannot be prepared.
-    """
-    host, port = host or workspace.settings.host, port or workspace.settings.port
-    _check_port(host, port)
-    project = workspace.prepare_demo(progress.part(0.0, 0.5))
-    plan = workspace.plan(default_request(project).recipe(project, MAIN[0]))
-    workspace.measure(plan, progress.part(0.5, 1.0))
-    app = build_app(workspace, project)
-    print(f"\nFusion UI is ready on http://{host}:{port}  (Ctrl-C ends it)", file=sys.stderr, flush=True)
-    launch(app, host, port)
-
-
-def launch(app: gr.Blocks, host: str, port: int) -> None:
-    """Serve the page until interrupted: on one address, without telemetry, sharing or a history of inputs."""
-    app.launch(
-        server_name=host,
-        server_port=port,
-        quiet=True,
-        share=False,
-        show_error=True,
-        run_history=False,
-        footer_links=["api"],
-        ssr_mode=False,
-        theme=make_theme(),
-        css_paths=[CSS],
-        head=page_head(),
-        favicon_path=ASSETS / "logo.svg",
-    )
-
-
-def _check_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
-                raise
-            raise SettingsError(
-                f"The page cannot be served on {host}:{port} ({error.strerror}). "
-                "Stop what uses the port, or choose another with FUSION_UI_PORT."
-            ) from None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.loaders import load_domain
@@ -25,18 +26,18 @@ class Comparison:
     evaluation: Evaluation
     in_domain: tuple[str, ...]
 
-    def pending_preparation(self, workspace: Workspace) -> Callable | None:
-        """Work that must come before any number: measuring and factorising. None if all numbers are known."""
-        wanted = [c.name for c in self.candidates if c.name in self.plans and not c.is_known(self.evaluation)]
-        if not wanted:
-            return None
+    def unmeasured(self, workspace: Workspace) -> dict[str, MergePlan]:
+        """The candidates whose numbers are not known and whose statistics must be measured first, with their plans."""
+        plans = {c.name: self.plans[c.name] for c in self._unknown}
+        return {name: plan for name, plan in plans.items() if not workspace.is_measured(plan)}
 
-        def prepare(progress) -> None:
-            for i, name in enumerate(wanted):
-                part = progress.part(i / len(wanted), (i + 1) / len(wanted))
-                workspace.merge(self.plans[name], part)
+    def pending_merges(self, candidates: Sequence[Candidate]) -> list[MergePlan]:
+        """Which of the candidates must be merged before they can be evaluated further."""
+        return [self.plans[c.name] for c in self._unknown if c in candidates]
 
-        return prepare
+    @cached_property
+    def _unknown(self) -> list[Candidate]:
+        return [c for c in self.candidates if c.name in self.plans and not c.is_known(self.evaluation)]
 
 
 def compare(workspace: Workspace, project: Project, request: FuseRequest, evaluation: Evaluation) -> Comparison:

@@ -6,15 +6,17 @@ import html
 import logging
 import time
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import gradio as gr
+import pandas as pd
 
 from fusion_ui.errors import FusionError, StoppedError
-from fusion_ui.evaluation.candidates import Evaluation
-from fusion_ui.execution import follow
-from fusion_ui.progress import Progress, ProgressCallback
+from fusion_ui.evaluation.candidates import Candidate, Evaluation
+from fusion_ui.execution import Job
+from fusion_ui.merging.plan import MergePlan
+from fusion_ui.plots.style import Figure
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.comparison import Comparison, compare, project_evaluation
 from fusion_ui.ui.panels.fuse import MAIN, main_parameter
@@ -91,44 +93,65 @@ class Handlers:
 
     def _run(self, session: Session, version: int, request: FuseRequest) -> Iterator[Drawing]:
         comparison = compare(self.workspace, self.project, request, self.report)
-        waiting = {candidate.name for candidate in comparison.candidates}
         session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
         if MAIN[0] in comparison.plans:
             session.use_curve(comparison.plans[MAIN[0]].family_key)
-        prepare = comparison.pending_preparation(self.workspace)
-        if prepare is not None:
-            yield from self._prepare(session, version, prepare)
-        started = drawn = time.perf_counter()
-        merged = self._merge_seconds(comparison)
-        progress = session.start(version, self.workspace.turns.urgent_progress())
-        latest = dict(session.shown)
-        for row in self.workspace.evaluate(
-            comparison.candidates, comparison.evaluation, comparison.in_domain, progress
-        ):
-            progress.check()
-            latest[row.candidate.name] = row
-            waiting.discard(row.candidate.name)
-            if time.perf_counter() - drawn > REDRAW_SECONDS:
-                session.shown = latest
-                yield self._draw(session, request, frozenset(waiting), _count(comparison, latest, waiting), merged)
-                drawn = time.perf_counter()
-                for plan in comparison.plans.values():  # now that something is on screen
-                    self.workspace.prepare_in_background(plan)
-        progress.check()
-        session.shown = latest
-        seconds = ", ".join(filter(None, [merged, f"all numbers in {time.perf_counter() - started:.1f} s"]))
-        *drawing, _ = self._draw(session, request, frozenset(), 1.0, "")
-        yield *drawing, render_status("Up to date", None, seconds)
+        unmeasured = comparison.unmeasured(self.workspace)
+        session.keep_jobs([plan.family_key for plan in unmeasured.values()])
+        jobs = {name: self._start_measuring(session, version, plan) for name, plan in unmeasured.items()}
+        waiting, started = {candidate.name for candidate in comparison.candidates}, time.perf_counter()
+        # What needs no measuring is evaluated meanwhile.
+        ready = [candidate for candidate in comparison.candidates if candidate.name not in jobs]
+        yield from self._evaluate(session, version, comparison, ready, waiting, jobs)
+        for candidate in comparison.candidates:
+            if candidate.name in jobs:
+                yield from _follow(session, version, jobs[candidate.name])
+                yield from self._evaluate(session, version, comparison, [candidate], waiting, jobs)
+        session.check(version)
+        seconds = f"all numbers in {time.perf_counter() - started:.1f} s"
+        detail = ", ".join(filter(None, [self._merge_seconds(comparison), seconds]))
+        yield *self._draw(session, request, frozenset()), render_status("Up to date", None, detail)
 
-    def _prepare(self, session: Session, version: int, prepare: Any) -> Iterator[Drawing]:
-        """Measure and merge. A statistic that was measured stays in the cache, whatever comes next."""
+    def _start_measuring(self, session: Session, version: int, plan: MergePlan) -> Job:
+        """Measure what the plan's method needs. Goes on while the controls move, unless they leave it unneeded."""
+        turns = self.workspace.turns
+        work = partial(self.workspace.measure, plan)
+        return session.job(version, plan.family_key, lambda: Job(work, turns.urgent_progress))
 
-        def register(callback: ProgressCallback) -> Progress:
-            progress = self.workspace.turns.urgent_progress(callback)
-            return session.start(version, progress)
+    def _evaluate(
+        self,
+        session: Session,
+        version: int,
+        comparison: Comparison,
+        candidates: list[Candidate],
+        waiting: set[str],
+        jobs: dict[str, Job],
+    ) -> Iterator[Drawing]:
+        """Merge and evaluate some candidates of the comparison, drawing as numbers come."""
+        for plan in comparison.pending_merges(candidates):
+            job = Job(partial(self.workspace.merge, plan), self.workspace.turns.urgent_progress)
+            with session.working(version, job.progress):
+                yield from _follow(session, version, job)
+        request, drawn = session.request, time.perf_counter()
+        with session.working(version, self.workspace.turns.urgent_progress()) as progress:
+            rows = self.workspace.evaluate(candidates, comparison.evaluation, comparison.in_domain, progress)
+            for row in rows:
+                session.check(version)
+                session.shown = {**session.shown, row.candidate.name: row}
+                waiting.discard(row.candidate.name)
+                if time.perf_counter() - drawn > REDRAW_SECONDS:
+                    fraction = _count(comparison, session.shown, waiting)
+                    detail = _latest(jobs) or self._merge_seconds(comparison)
+                    status = render_status(f"Evaluating, {fraction:.0%}", fraction, detail)
+                    yield *self._draw(session, request, frozenset(waiting)), status
+                    drawn = time.perf_counter()
+                    self._prepare_in_background(comparison)  # now that something is on screen
+        self._prepare_in_background(comparison)
 
-        for fraction, message in follow(prepare, register):
-            yield _only_status(render_status(message, fraction))
+    def _prepare_in_background(self, comparison: Comparison) -> None:
+        for plan in comparison.plans.values():
+            if self.workspace.is_measured(plan):
+                self.workspace.prepare_in_background(plan)
 
     def fill_curve(self, session_id: str | None) -> Iterator[tuple[Any, Any]]:
         """Evaluate one alpha after the other on *select* while nobody waits for anything."""
@@ -137,29 +160,27 @@ class Handlers:
         yield gr.skip(), gr.skip()
         if MAIN[0] not in request.methods or session.is_stopped:
             return
-        progress = session.start(version, self.workspace.turns.idle_progress())
         plan = self.workspace.plan(request.recipe(self.project, MAIN[0]))
-        if progress.is_stopped:
-            return
-        session.use_curve(plan.family_key)
         in_domain = tuple(expert.domain for expert in self.project.experts if expert.name in request.experts)
-        values = [alpha for alpha in CURVE_ALPHAS if alpha not in session.curve]
         try:
-            for alpha, row in self.workspace.sweep(plan, MAIN[1], values, self.select, in_domain, progress):
-                progress.check()  # rows that were known come without any step that could be stopped
-                session.add_to_curve(plan.family_key, alpha, row)
-                yield self._draw_curve(session), self._best(session)
+            with session.working(version, self.workspace.turns.idle_progress()) as progress:
+                progress.check()
+                session.use_curve(plan.family_key)
+                values = [alpha for alpha in CURVE_ALPHAS if alpha not in session.curve]
+                for alpha, row in self.workspace.sweep(plan, MAIN[1], values, self.select, in_domain, progress):
+                    progress.check()  # rows that were known come without any step that could be stopped
+                    session.add_to_curve(plan.family_key, alpha, row)
+                    yield self._draw_curve(session), self._best(session)
         except StoppedError:
             return
         yield self._draw_curve(session), self._best(session)
 
     def _draw(
-        self, session: Session, request: FuseRequest, stale: frozenset[str], fraction: float, detail: str
-    ) -> Drawing:
+        self, session: Session, request: FuseRequest, stale: frozenset[str]
+    ) -> tuple[Figure, Figure, dict[str, Any], pd.DataFrame]:
         figure = render_accuracy(self.project, session.shown, stale, request.is_from_zero)
         numbers = render_numbers(self.project, session.shown)
-        status = render_status(f"Evaluating, {fraction:.0%}", fraction, detail)
-        return figure, self._draw_curve(session), self._best(session), numbers, status
+        return figure, self._draw_curve(session), self._best(session), numbers
 
     def _draw_curve(self, session: Session) -> dict[str, Any]:
         current = dict(dict(session.request.parameters)[MAIN[0]])[MAIN[1]]
@@ -180,6 +201,19 @@ class Handlers:
         plan = comparison.plans.get(MAIN[0])
         seconds = self.workspace.merge_seconds(plan) if plan else None
         return "" if seconds is None else f"merged in {seconds:.2f} s"
+
+
+def _follow(session: Session, version: int, job: Job) -> Iterator[Drawing]:
+    """Show where a job is until it has ended or a newer state of the controls has arrived."""
+    for fraction, message in job.follow():
+        session.check(version)
+        yield _only_status(render_status(message, fraction))
+
+
+def _latest(jobs: dict[str, Job]) -> str:
+    """What the first job that still runs does, and how far it is."""
+    running = next((job for job in jobs.values() if job.is_running and job.latest), None)
+    return f"{running.latest[1]} ({running.latest[0]:.0%})" if running and running.latest else ""
 
 
 def _only_status(status: dict[str, Any]) -> Drawing:

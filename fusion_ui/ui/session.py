@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from fusion_ui.errors import FusionError
+from fusion_ui.errors import FusionError, StoppedError
+from fusion_ui.execution import Job
 from fusion_ui.progress import Progress
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import CandidateScores
@@ -28,19 +30,19 @@ class Session:
     curve: dict[float, CandidateScores] = field(default_factory=dict)
     curve_family: str = ""
     last_used: float = field(default_factory=time.monotonic)
-    _running: list[Progress] = field(default_factory=list)
+    _working: list[Progress] = field(default_factory=list)
+    _jobs: dict[str, Job] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def post(self, request: FuseRequest) -> None:
-        """Put the newest state into the mailbox and stop the work on an older one."""
+        """Put the newest state into the mailbox and stop the work on an older one; jobs go on."""
         with self._lock:
             self.last_used, self.is_stopped, self.refusal = time.monotonic(), False, None
             if request == self.request:
                 return
             self.request, self.version = request, self.version + 1
-            stopped, self._running = self._running, []
-        for progress in stopped:
-            progress.stop()
+            for progress in self._working:
+                progress.stop()
 
     def refuse(self, error: FusionError) -> None:
         """The controls say something impossible: stop, and keep the reason for whoever draws next."""
@@ -51,20 +53,45 @@ class Session:
         """Stop everything that runs for this visitor, and start nothing until a control moves."""
         with self._lock:
             self.version, self.is_stopped = self.version + 1, True
-            stopped, self._running = self._running, []
-        for progress in stopped:
-            progress.stop()
+            for work in [*self._working, *self._jobs.values()]:
+                work.stop()
 
-    def start(self, version: int, progress: Progress) -> Progress:
-        """Register work for `version`; it is stopped at once if a newer state has arrived meanwhile."""
+    def check(self, version: int) -> None:
+        """Raise `StoppedError` if a newer state than `version` has arrived."""
+        if version != self.version:
+            raise StoppedError("A newer state of the controls has arrived.")
+
+    @contextmanager
+    def working(self, version: int, progress: Progress) -> Iterator[Progress]:
+        """While inside, `progress` belongs to `version` and is stopped when a newer state arrives, or has arrived."""
         with self._lock:
             self.last_used = time.monotonic()
-            is_current = version == self.version
-            if is_current:
-                self._running = [*(p for p in self._running[-64:] if not p.is_stopped), progress]
-        if not is_current:
-            progress.stop()
-        return progress
+            self._working.append(progress)
+            if version != self.version:
+                progress.stop()
+        try:
+            yield progress
+        finally:
+            with self._lock:
+                self._working.remove(progress)
+
+    def job(self, version: int, key: str, start: Callable[[], Job]) -> Job:
+        """The running job of that key, or a new one. It outlives `version`: a later state may need it too.
+
+        Raises:
+            StoppedError: a newer state than `version` has arrived.
+        """
+        with self._lock:
+            self.check(version)
+            if key not in self._jobs or not self._jobs[key].is_running or self._jobs[key].progress.is_stopped:
+                self._jobs[key] = start()
+            return self._jobs[key]
+
+    def keep_jobs(self, keys: Collection[str]) -> None:
+        """Stop the jobs that the newest state does not need."""
+        with self._lock:
+            for key in [key for key in self._jobs if key not in keys]:
+                self._jobs.pop(key).stop()
 
     def add_to_curve(self, family: str, value: float, row: CandidateScores) -> None:
         """Add a point, unless the curve has meanwhile become that of other experts or other data."""

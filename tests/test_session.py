@@ -1,0 +1,71 @@
+"""One visitor's mailbox: what a newer state stops, and what goes on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from fusion_ui.errors import RecipeError, StoppedError
+from fusion_ui.execution import Job
+from fusion_ui.progress import Progress
+from fusion_ui.ui.request import FuseRequest
+from fusion_ui.ui.session import Session, Sessions
+
+REQUEST = FuseRequest(("a",), (("a", "d"),), 8, ("regmean",), (), (("regmean", (("alpha", 0.9),)),))
+OTHER = replace(REQUEST, parameters=(("regmean", (("alpha", 0.5),)),))
+
+
+def endless() -> Job:
+    def work(progress: Progress) -> None:
+        while True:
+            progress.check()
+            time.sleep(0.001)
+
+    return Job(work, Progress)
+
+
+def test_a_newer_state_stops_the_work_on_the_older_one_but_no_job():
+    session = Session(REQUEST)
+    job = session.job(0, "statistics", endless)
+    with session.working(0, Progress()) as progress:
+        session.post(REQUEST)
+        assert not progress.is_stopped  # nothing changed
+        session.post(OTHER)
+        assert progress.is_stopped
+    with pytest.raises(StoppedError):
+        session.check(0)
+    with pytest.raises(StoppedError):
+        session.job(0, "late", endless)
+    with session.working(0, Progress()) as late:
+        assert late.is_stopped
+    assert job.is_running and session.job(1, "statistics", endless) is job
+    session.keep_jobs(["statistics"])
+    assert not job.progress.is_stopped
+    session.keep_jobs([])
+    assert job.progress.is_stopped
+    again = session.job(1, "statistics", endless)
+    assert again is not job
+    session.stop()
+    assert again.progress.is_stopped
+
+
+def test_what_is_refused_stops_everything_and_waits_to_be_said():
+    session = Session(REQUEST)
+    with session.working(0, Progress()) as progress:
+        session.refuse(RecipeError("no"))
+        assert progress.is_stopped and session.is_stopped
+    assert str(session.refusal) == "no"
+    session.post(REQUEST)
+    assert session.refusal is None and not session.is_stopped
+
+
+def test_visitors_have_sessions_of_their_own_and_are_forgotten():
+    sessions = Sessions(lambda: REQUEST)
+    mine, other = sessions.get("me"), sessions.get("you")
+    job = mine.job(mine.version, "key", endless)
+    other.post(OTHER)
+    assert mine.request == REQUEST and sessions.get("me") is mine
+    sessions.forget("me")
+    assert job.progress.is_stopped and sessions.get("me") is not mine
