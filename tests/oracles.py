@@ -73,7 +73,11 @@ def wilson_interval(num_correct: int, num_examples: int) -> tuple[float, float]:
 
 
 def grams_by_loop(model: nn.Module, tokens: Sequence[Sequence[int]]) -> dict[str, tuple[Array, int]]:
-    """Weight name -> (sum of x x^T, rows) of every linear layer: text after text, token after token, no padding."""
+    """Weight name -> (sum of x x^T, rows) of every linear layer: text after text, token after token, no padding.
+
+    Each text goes in twice and its first copy is counted, so that what does not depend on the text (DeBERTa projects
+    its relative positions by the same layers) shows by its leading 1.
+    """
     found: dict[str, tuple[Array, int]] = {}
     seen: list[tuple[str, Array]] = []
     handles = []
@@ -83,11 +87,13 @@ def grams_by_loop(model: nn.Module, tokens: Sequence[Sequence[int]]) -> dict[str
             handles.append(module.register_forward_hook(note))
     with torch.no_grad():
         for ids in tokens:
-            model(input_ids=torch.tensor([list(ids)]))
+            model(input_ids=torch.tensor([list(ids)] * 2))
     for handle in handles:
         handle.remove()
     for name, values in seen:
-        for x in values.reshape(-1, values.shape[-1]):
+        if len(values) == 1:
+            continue
+        for x in np.split(values.reshape(-1, values.shape[-1]), 2)[0]:
             gram, count = found.get(name, (np.zeros((len(x), len(x))), 0))
             found[name] = (gram + np.outer(x, x), count + 1)
     return found

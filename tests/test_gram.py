@@ -9,6 +9,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
+from architectures import ARCHITECTURES
 from tiny_models import random_tokens, tiny_bert, tiny_gpt2, write_model
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -130,6 +131,19 @@ def test_inputs_that_are_no_tokens_are_left_out_and_reported():
     assert difference(grams[entry.tensor], (x.T @ x).numpy()) < 1e-5
     assert entry.num_rows == len(x)
     assert "[1, 64, 4], which are not tokens, were left out" in entry.reason
+
+
+def test_one_text_as_long_as_a_table_of_relative_positions_is_not_taken_for_it():
+    model = ARCHITECTURES["DeBERTa-v2"](2)
+    table = 2 * model.config.position_buckets
+    tokens = [(2, *range(4, table + 2), 3)]
+    assert len(tokens[0]) == table
+    grams, inputs = accumulate_grams(model, list(make_batches(tokens, [0], 0, 1)), False, Progress())
+    name = "deberta.encoder.layer.0.attention.self.query_proj.weight"
+    gram, num_rows = oracles.grams_by_loop(model, tokens)[name]
+    assert inputs[name].num_rows == num_rows == table
+    assert inputs["classifier.weight"].num_rows == 1
+    assert difference(grams[inputs[name].tensor], gram) < 1e-5
 
 
 class OneMap(nn.Module):

@@ -61,14 +61,22 @@ def accumulate_grams(
     Raises:
         StatisticError: layers that shared an input in one batch did not in another.
     """
-    collector = _Collector(linear_modules(model), count_padding)
+    collector = _Collector(linear_modules(model))
+    is_relative = getattr(getattr(model, "config", None), "relative_attention", False)
     num_done, num_texts = 0, sum(len(batch.indices) for batch in batches)
     with collector.attached(), torch.inference_mode():
         for batch in batches:
             progress.report(num_done / num_texts, f"{num_done} of {num_texts} texts")
-            collector.start_batch(batch)
+            input_ids, mask = batch.input_ids, batch.attention_mask
+            counted = torch.ones_like(mask) if count_padding else mask
+            if is_relative and len(mask) == 1:
+                # DeBERTa also projects its (1, position, n) table of relative positions. Beside a second text that is
+                # not counted, a lone text can never be taken for it.
+                input_ids, mask = input_ids.repeat(2, 1), mask.repeat(2, 1)
+                counted = torch.cat([counted, torch.zeros_like(counted)])
+            collector.start_batch(counted.bool())
             with progress.turn():
-                model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+                model(input_ids=input_ids, attention_mask=mask)
             num_done += len(batch.indices)
     return collector.finish()
 
@@ -76,8 +84,8 @@ def accumulate_grams(
 class _Collector:
     """Forward pre-hooks on every linear layer, and the sums that they fill."""
 
-    def __init__(self, modules: dict[str, tuple[nn.Module, bool]], count_padding: bool) -> None:
-        self.modules, self.count_padding = modules, count_padding
+    def __init__(self, modules: dict[str, tuple[nn.Module, bool]]) -> None:
+        self.modules = modules
         self.sums: dict[str, _Sum] = {}
         self.leader_of: dict[str, str] = {}
         self.seen: list[tuple[Tensor, str]] = []
@@ -88,11 +96,13 @@ class _Collector:
             [module.register_forward_pre_hook(self._hook(name)) for name, (module, _) in self.modules.items()]
         )
 
-    def start_batch(self, batch: Batch) -> None:
-        """Forget the last batch's inputs; they were kept alive so that identity means the same tensor."""
-        self.seen = []
-        self.mask = torch.ones_like(batch.attention_mask) if self.count_padding else batch.attention_mask
-        self.mask = self.mask.bool()
+    def start_batch(self, mask: Bool[Tensor, "text token"]) -> None:
+        """Forget the last batch's inputs; they were kept alive so that identity means the same tensor.
+
+        Args:
+            mask: the tokens to count.
+        """
+        self.seen, self.mask = [], mask
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _module, args: self._observe(name, args[0])
@@ -119,8 +129,10 @@ class _Collector:
         """The rows that stand for real tokens or whole texts; None where the input is neither."""
         if x.ndim == 3 and x.shape[:2] == self.mask.shape:
             return x[self.mask]
+        if x.ndim == 2 and len(x) == self.mask.numel():  # OPT flattens texts and tokens
+            return x[self.mask.flatten()]
         if x.ndim == 2 and len(x) == len(self.mask):
-            return x
+            return x[self.mask.any(1)]
         return None
 
     def finish(self) -> tuple[dict[str, Float[Tensor, "n n"]], dict[str, LinearInput]]:
