@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 
@@ -17,6 +17,8 @@ class Domain:
         split: which part this is: calibrate, select, report, or the name of a file.
         texts: the sentences.
         labels: label name of each sentence; empty where the text has no labels.
+        pairs: second text of each example, where a model judges pairs; else empty.
+        notes: sentences on what was decided while reading, such as how many rows were left out; not compared.
     """
 
     name: str
@@ -24,12 +26,15 @@ class Domain:
     split: str
     texts: tuple[str, ...]
     labels: tuple[str, ...]
+    pairs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hexadecimal digest of texts and labels."""
+        """Hexadecimal digest of texts, labels and, where there are any, pairs."""
         digest = hashlib.sha256()
-        for part in (*self.texts, "\x00labels", *self.labels):
+        pairs = ("\x00pairs", *self.pairs) if self.pairs else ()
+        for part in (*self.texts, "\x00labels", *self.labels, *pairs):
             digest.update(part.encode("utf-8", "surrogatepass") + b"\x00")
         return digest.hexdigest()[:32]
 

@@ -1,0 +1,33 @@
+"""Checks of domains before they are used."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fusion_ui.domains.domain import Domain
+
+
+def find_overlap(a: Domain, b: Domain) -> tuple[str, ...]:
+    """Texts of `a` that `b` has too, each once, in the order of `a`; case and white space are not compared.
+
+    Where both hold pairs, both texts of a pair have to be the same; the first of them is given back.
+    """
+    with_pairs = bool(a.pairs and b.pairs)
+    known = set(_keys(b, with_pairs))
+    found: dict[tuple[str, ...], str] = {}
+    for key, text in zip(_keys(a, with_pairs), a.texts, strict=True):
+        if key in known:
+            found.setdefault(key, text)
+    return tuple(found.values())
+
+
+def count_labels(domain: Domain) -> dict[str, int]:
+    """How often each label occurs, most frequent first, equals by name; empty where the text has no labels."""
+    counts = Counter(domain.labels)
+    return {label: counts[label] for label in sorted(counts, key=lambda label: (-counts[label], label))}
+
+
+def _keys(domain: Domain, with_pairs: bool) -> list[tuple[str, ...]]:
+    """What two examples have in common that are the same apart from case and white space."""
+    parts = (domain.texts, domain.pairs) if with_pairs else (domain.texts,)
+    return [tuple(" ".join(text.split()).casefold() for text in example) for example in zip(*parts, strict=True)]
