@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -42,17 +43,31 @@ def _load_tokenizer(directory: str, fingerprint: str) -> Any:
     return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
 
 
+@contextmanager
+def _refusing_panics(name: str) -> Iterator[None]:
+    """The tokenizers' own language reports a pattern that it cannot finish by an exception outside of Exception."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise CheckpointError(
+            f"The tokenizer of {name} cannot finish: {_first_line(error)} Use the tokenizer of its base model."
+        ) from None
+
+
 class Tokenizer:
     """Text to token ids, and the id that pads them."""
 
     def __init__(self, checkpoint: Checkpoint, max_tokens: int) -> None:
         try:
-            self._tokenizer = _load_tokenizer(str(checkpoint.directory), checkpoint.tokenizer_fingerprint)
+            with _refusing_panics(checkpoint.name):
+                self._tokenizer = _load_tokenizer(str(checkpoint.directory), checkpoint.tokenizer_fingerprint)
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"The tokenizer of {checkpoint.name} cannot be loaded: {_first_line(error)}"
             ) from None
-        config = checkpoint.config
+        self._name, config = checkpoint.name, checkpoint.config
         # RoBERTa's 514 positions hold 512 tokens, which only its tokenizer says; GPT-2 calls its limit n_positions.
         limits = [config.get("max_position_embeddings"), config.get("n_positions"), self._tokenizer.model_max_length]
         self.max_tokens = min([max_tokens, *(int(limit) for limit in limits if limit)])
@@ -68,10 +83,11 @@ class Tokenizer:
         """Token ids of each text, special tokens included, cut at `max_tokens`."""
         if not texts:
             return []
-        return [
-            tuple(ids) or (self.pad_id,)  # a text without a single token: a model cannot read nothing
-            for ids in self._tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
-        ]
+        # A text that no tokenizer can take (half of a surrogate pair) loses just those characters.
+        readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        with _refusing_panics(self._name):
+            encoded = self._tokenizer(readable, truncation=True, max_length=self.max_tokens)["input_ids"]
+        return [tuple(ids) or (self.pad_id,) for ids in encoded]  # without a single token there is nothing to read
 
 
 def compute_logits(
