@@ -7,6 +7,7 @@ workspace.export(plan, Path("merged"))
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from fusion_ui.methods import METHODS
     from fusion_ui.settings import Settings, read_settings
     from fusion_ui.workspace import Workspace
+
+# Read when torch is imported. Threads that wait for work sleep instead of spinning: on a machine that does anything
+# else beside (a browser, another visitor's merge), spinning takes the cores from those who would compute.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = [
     "METHODS",

@@ -1,4 +1,4 @@
-"""The only loop over parameters."""
+"""The only loops over parameters."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fusion_ui.checkpoints.tensors import StoreTensor
 from fusion_ui.errors import MergeError
 from fusion_ui.merging.slots import SlotSource, is_finite
 from fusion_ui.methods.base import Merged, MergeMethod
@@ -19,12 +20,12 @@ from fusion_ui.solving.treatment import Treatment
 
 @dataclass(frozen=True, eq=False)
 class MergedModel:
-    """Merged weights, at least float32, as the checkpoint stores them, and what was done to each.
+    """Merged weights, in the checkpoint's layout, and what was done to each.
 
     Attributes:
-        tensors: parameter name -> merged tensor.
+        tensors: parameter name -> merged tensor; at least float32 in memory, read when asked for where it was exported.
         treatments: parameter name -> what was done.
-        seconds: wall time of the merge, preparation not included.
+        seconds: wall time of the merge, preparation not included, the writing of an export included.
     """
 
     tensors: Mapping[str, Tensor]
@@ -39,16 +40,34 @@ class MergedModel:
 
 
 def merge_once(source: SlotSource, method: MergeMethod, progress: Progress | None = None) -> MergedModel:
-    """Merge under one setting, one parameter in memory at a time."""
-    progress = progress or Progress()
+    """Merge under one setting and keep the result in memory, but of the experts one parameter at a time."""
     started = time.perf_counter()
-    tensors, treatments = _constants(source)
-    names = source.names
-    for done, slot in enumerate(source.slots()):
-        progress.report(done / len(names), f"Merging, {done} of {len(names)} tensors")
-        with progress.turn():
-            tensors[slot.name], treatments[slot.name] = _store(source, slot.name, method.merge_parameter(slot))
+    tensors: dict[str, Tensor] = {}
+    treatments = merge_each(source, method, tensors.__setitem__, progress)
     return MergedModel(tensors, treatments, time.perf_counter() - started)
+
+
+def merge_each(
+    source: SlotSource, method: MergeMethod, store: StoreTensor, progress: Progress | None = None
+) -> dict[str, Treatment]:
+    """Merge under one setting, handing each tensor to `store` and forgetting it. Returns what was done to each.
+
+    Raises:
+        MergeError: an expert or the merge has entries that are not finite numbers.
+    """
+    progress = progress or Progress()
+    fixed, treatments = _fixed(source)
+    for name, tensor in fixed.items():
+        store(name, tensor)
+    total = len(source.names)
+    for slot in source.slots():  # not in enumerate(), which would hold on to the slot before
+        done = len(treatments) - len(fixed)
+        progress.report(done / total, f"Merging, {done} of {total} tensors")
+        with progress.turn():
+            tensor, treatments[slot.name] = _as_stored(source, slot.name, method.merge_parameter(slot))
+            store(slot.name, tensor)
+        del slot, tensor  # before the next is read: an embedding of every expert can be most of the memory
+    return treatments
 
 
 class PreparedMerge:
@@ -57,31 +76,36 @@ class PreparedMerge:
     def __init__(self, source: SlotSource, kind: type[MergeMethod], progress: Progress | None = None) -> None:
         progress = progress or Progress()
         self.source, self.kind = source, kind
-        self._constants = _constants(source)
+        self._fixed = _fixed(source)
         self._finish: dict[str, Callable[[Any], Merged]] = {}
-        names = source.names
-        for done, slot in enumerate(source.slots()):
-            progress.report(done / len(names), f"Factorising, {done} of {len(names)} tensors")
+        total = len(source.names)
+        for slot in source.slots():
+            done = len(self._finish)
+            progress.report(done / total, f"Factorising, {done} of {total} tensors")
             with progress.turn():
                 self._finish[slot.name] = kind.prepare_parameter(slot)
+            del slot
 
     def merge(self, method: MergeMethod, progress: Progress | None = None) -> MergedModel:
         """The merge under `method`, which is of the kind that was prepared; ends at the next tensor when stopped."""
         progress = progress or Progress()
         started = time.perf_counter()
-        tensors, treatments = dict(self._constants[0]), dict(self._constants[1])
+        tensors, treatments = dict(self._fixed[0]), dict(self._fixed[1])
         for name, finish in self._finish.items():
             progress.check()
-            tensors[name], treatments[name] = _store(self.source, name, finish(method))
+            tensors[name], treatments[name] = _as_stored(self.source, name, finish(method))
         return MergedModel(tensors, treatments, time.perf_counter() - started)
 
 
-def _constants(source: SlotSource) -> tuple[dict[str, Tensor], dict[str, Treatment]]:
-    tensors = dict(source.constants())
-    return tensors, dict.fromkeys(tensors, Treatment("copy", reason="whole numbers, the same in every expert"))
+def _fixed(source: SlotSource) -> tuple[dict[str, Tensor], dict[str, Treatment]]:
+    """The tensors that no method decides: whole numbers, and the rows of a head that knows several label sets."""
+    constants, head = dict(source.constants()), dict(source.union_head())
+    treatments = dict.fromkeys(constants, Treatment("copy", reason="whole numbers, the same in every expert"))
+    treatments |= dict.fromkeys(head, Treatment("mean", reason="each label's row over the experts that know the label"))
+    return constants | head, treatments
 
 
-def _store(source: SlotSource, name: str, merged: Merged) -> Merged:
+def _as_stored(source: SlotSource, name: str, merged: Merged) -> Merged:
     tensor, treatment = merged
     # The mean of finite tensors is finite, and the largest tensors (embeddings) are means.
     if treatment.path != "mean" and not is_finite(tensor):
