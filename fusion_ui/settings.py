@@ -5,6 +5,7 @@ Every field can be set by an environment variable with the prefix ``FUSION_UI_``
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -45,6 +46,21 @@ class Settings(BaseSettings):
     def statistics_dir(self) -> Path:
         """Gram matrices and Fisher information, keyed by checkpoint, data and settings."""
         return self.cache_dir / "statistics"
+
+    @property
+    def sessions_dir(self) -> Path:
+        """What visitors brought, a directory each, removed when they leave."""
+        return self.cache_dir / "sessions"
+
+    @property
+    def allows_folders(self) -> bool:
+        """True where the page is for the person at this machine alone, who may then name folders on it."""
+        return self.host in ("127.0.0.1", "localhost", "::1") and "SPACE_ID" not in os.environ
+
+    @property
+    def adapters_dir(self) -> Path:
+        """Adapters folded into their base models."""
+        return self.cache_dir / "adapters"
 
     @property
     def results_dir(self) -> Path:

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -16,10 +17,12 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import StoppedError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, bind_weights, make_evaluation
+from fusion_ui.evaluation.combined import OwnHeads
 from fusion_ui.evaluation.scores import DomainScore, Role, score_logits
 from fusion_ui.evaluation.store import ResultStore
 from fusion_ui.execution import Turns
 from fusion_ui.merging.export import export_merge
+from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.merge import MergedModel, PreparedMerge, merge_once
 from fusion_ui.merging.plan import MergePlan, is_measured, make_plan, measure_statistics
 from fusion_ui.merging.recipe import MergeRecipe
@@ -70,7 +73,7 @@ class Workspace:
 
     def plan(self, recipe: MergeRecipe) -> MergePlan:
         """Find what a recipe names and check that it can be merged; reads no weights."""
-        return make_plan(recipe)
+        return make_plan(recipe, self.settings)
 
     def is_measured(self, plan: MergePlan) -> bool:
         """True if `measure` would find everything in files or in the cache."""
@@ -118,19 +121,36 @@ class Workspace:
         merged = self._merged.peek(plan.key)
         return merged.seconds if merged else None
 
-    def candidate(self, plan: MergePlan) -> SingleModel:
+    def candidate(self, plan: MergePlan) -> Candidate:
         """The plan's merge as something to evaluate. Nothing is merged until logits must be computed."""
+        method, key = plan.method, f"merge {plan.key} {self.settings.max_tokens_per_text}"
+        title, first = method.describe(), plan.experts[0]
+        if plan.labels.heads is not Heads.OWN:
 
-        def load(progress: Progress) -> Callable:
-            return bind_weights(plan.experts[0], self.merge(plan, progress).tensors)
+            def load(progress: Progress) -> Callable:
+                return bind_weights(first, self.merge(plan, progress).tensors)
 
-        method = plan.method
-        key = f"merge {plan.key} {self.settings.max_tokens_per_text}"
-        return SingleModel(method.name, method.describe(), key, method.color, False, load)
+            return SingleModel(method.name, title, key, method.color, False, plan.labels.names, load)
 
-    def evaluation(self, domains: Sequence[Domain], model: Checkpoint) -> Evaluation:
-        """Domains as models with `model`'s tokenizer and labels see them."""
-        return make_evaluation(domains, model, self.results, self.settings)
+        def load_with(head: dict[str, torch.Tensor], progress: Progress) -> Callable:
+            return bind_weights(first, {**self.merge(plan, progress).tensors, **head})
+
+        members = []
+        for expert, names in zip(plan.experts, plan.label_names, strict=True):
+            head = {name: expert.tensors.read(name) for name in plan.labels.parameters}
+            own, bind = f"{key} head {expert.fingerprint}", partial(load_with, head)
+            members.append(SingleModel(expert.name, title, own, method.color, False, names, bind))
+        return OwnHeads(method.name, title, key, method.color, False, tuple(members))
+
+    def evaluation(
+        self, domains: Sequence[Domain], model: Checkpoint, label_names: tuple[str, ...] | None = None
+    ) -> Evaluation:
+        """Domains as models with `model`'s tokenizer see them, answered among `label_names`, or `model`'s own."""
+        return make_evaluation(domains, model, self.results, self.settings, label_names)
+
+    def evaluation_of(self, domains: Sequence[Domain], plan: MergePlan) -> Evaluation:
+        """Domains as the plan's merge sees them, answered among all labels that its experts know."""
+        return self.evaluation(domains, plan.experts[0], plan.all_labels)
 
     def evaluate(
         self,
@@ -186,10 +206,16 @@ class Workspace:
                     yield value, scores
 
     def export(self, plan: MergePlan, out: Path, progress: Progress | None = None) -> MergedModel:
-        """Merge and write a directory that `from_pretrained` loads, with the recipe and the merge report."""
-        merged = self._merge_once(plan, progress or Progress())  # the same path, and so the same bits, every time
-        export_merge(plan, merged, out)
-        return merged
+        """Merge and write a directory that `from_pretrained` loads, with the recipe and the merge report.
+
+        Returns:
+            The merge; its tensors are read from `out` when asked for.
+        """
+        progress = progress or Progress()
+        measured = 0.9 if plan.method.requires else 0.0
+        source = self._source(plan, progress.part(0, measured))
+        # Never from a preparation: the same path, and so the same bits, every time.
+        return export_merge(plan, source, out, progress.part(measured, 1))
 
     def _prepare(self, plan: MergePlan, progress: Progress) -> PreparedMerge:
         source = self._source(plan, progress.part(0, 0.5))
@@ -210,7 +236,7 @@ class Workspace:
             check_finite(plan.experts)
         statistics = measure_statistics(plan, self.settings, progress)
         seed = plan.recipe.statistics.seed
-        return SlotSource(plan.experts, plan.recipe.weights, statistics, plan.base, seed)
+        return SlotSource(plan.experts, plan.recipe.weights, statistics, plan.base, seed, plan.labels)
 
 
 class _Recent(Generic[Value]):

@@ -24,7 +24,8 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import StoppedError
-from fusion_ui.evaluation.candidates import Ensemble, Evaluation, SingleModel, checkpoint_candidate
+from fusion_ui.evaluation.candidates import Evaluation, SingleModel, checkpoint_candidate
+from fusion_ui.evaluation.combined import Ensemble
 from fusion_ui.evaluation.scores import Role
 from fusion_ui.merging.recipe import parse_recipe
 from fusion_ui.progress import Progress
@@ -62,7 +63,7 @@ class CountingModel:
 
     def __init__(self, key: str = "counting", before_batch: Callable[[int], None] = lambda _: None) -> None:
         self.num_loads, self.batches, self.before_batch = 0, [], before_batch
-        self.candidate = SingleModel("model", "Model", key, "#000000", False, self.load)
+        self.candidate = SingleModel("model", "Model", key, "#000000", False, LABELS, self.load)
 
     def load(self, _: Progress) -> Callable[[Batch], Tensor]:
         self.num_loads += 1
@@ -176,7 +177,7 @@ def test_an_ensemble_is_the_mean_of_its_members_logits(checkpoints, evaluation):
 def test_an_ensemble_with_one_member_known_already_still_counts_the_same_texts(checkpoints, evaluation):
     members = tuple(checkpoint_candidate(c.name, c.name, c) for c in checkpoints)
     first, second = (last_of(member, evaluation) for member in members)
-    fresh = SingleModel("e1", "E1", "not known yet", "#000000", True, members[1].load)
+    fresh = SingleModel("e1", "E1", "not known yet", "#000000", True, LABELS, members[1].load)
     ensemble = Ensemble("ensemble", "Ensemble", "ensemble", "#000000", True, (members[0], fresh))
     for step in ensemble.stream(evaluation, Progress()):
         for name, logits in step.items():

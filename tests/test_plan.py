@@ -13,7 +13,7 @@ from tiny_models import random_texts, tiny_bert, tiny_gpt2, write_data, write_ex
 from fusion_ui.errors import CheckpointError, DomainError, IncompatibleError, ParameterError, RecipeError
 from fusion_ui.merging.plan import MergePlan, make_plan
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
-from fusion_ui.settings import Settings
+from fusion_ui.settings import Settings, read_settings
 from fusion_ui.statistics.bundle import write_statistic
 from fusion_ui.statistics.measure import measure
 from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
@@ -35,8 +35,12 @@ def tiny_recipe(models: list[Path], folder: Path, *, seed: int = 0, **change: An
     return parse_recipe(values | {"experts": entries} | change)
 
 
+def plan_of(found: MergeRecipe) -> MergePlan:
+    return make_plan(found, read_settings())
+
+
 def key_of(found: MergeRecipe) -> str:
-    return make_plan(found).key
+    return plan_of(found).key
 
 
 def test_the_key_changes_with_everything_that_changes_the_merge(experts: list[Path], tmp_path: Path):
@@ -58,7 +62,7 @@ def test_the_key_changes_with_everything_that_changes_the_merge(experts: list[Pa
 
 
 def test_the_key_changes_with_a_statistics_file(experts: list[Path], tmp_path: Path):
-    plan = make_plan(tiny_recipe(experts[:1], tmp_path))
+    plan = plan_of(tiny_recipe(experts[:1], tmp_path))
     settings, keys = Settings(cache_dir=tmp_path / "cache"), []
     for num_examples in (3, 4):
         how = StatisticSettings(num_examples)
@@ -85,7 +89,7 @@ def test_the_key_does_not_change_with_paths_or_names(experts: list[Path], tmp_pa
 
 
 def test_only_the_parameters_tell_two_merges_of_a_family_apart(experts: list[Path], tmp_path: Path):
-    plan: MergePlan = make_plan(tiny_recipe(experts[:2], tmp_path))
+    plan: MergePlan = plan_of(tiny_recipe(experts[:2], tmp_path))
     other = plan.with_parameters(alpha=0.9)
     assert (plan.family_key == other.family_key, plan.key == other.key) == (True, False)
     assert plan.with_parameters(alpha=0.5).key == plan.key
@@ -110,19 +114,20 @@ def test_what_a_plan_cannot_find_is_named(experts: list[Path], tmp_path: Path):
         (change(calibration=missing), DomainError, "missing.csv does not exist"),
     ):
         with pytest.raises(kind, match=message):
-            make_plan(found)
+            plan_of(found)
 
 
-def test_experts_of_other_labels_or_architecture_are_refused_naming_both(experts: list[Path], tmp_path: Path):
-    labels = write_model(tmp_path / "labels", tiny_bert(labels=("bad", "good")))
+def test_experts_of_another_architecture_or_shape_are_refused_naming_both(experts: list[Path], tmp_path: Path):
     architecture = write_model(tmp_path / "architecture", tiny_gpt2())
-    turned = write_model(tmp_path / "turned", tiny_bert(labels=("positive", "negative")))
-    for other, what in ((labels, "labels"), (architecture, "architecture"), (turned, "labels")):
-        message = rf"expert0 and {other.name} cannot be merged: their {what} differ \(.* against .*\)"
-        with pytest.raises(IncompatibleError, match=message):
-            make_plan(tiny_recipe([experts[0], other], tmp_path))
-        with pytest.raises(IncompatibleError, match=f"expert0 and base cannot be merged: their {what}"):
-            make_plan(tiny_recipe([experts[0]], tmp_path, base=str(other)))
+    wider = write_model(tmp_path / "wider", tiny_bert(hidden_size=32))
+    for other, what in (
+        (architecture, r"their architectures differ \(BertFor.* against GPT2For.*\)"),
+        (wider, "they differ in width 16 against 32, feed-forward width 32 against 64"),
+    ):
+        with pytest.raises(IncompatibleError, match=f"expert0 and {other.name} cannot be merged: {what}"):
+            plan_of(tiny_recipe([experts[0], other], tmp_path))
+        with pytest.raises(IncompatibleError, match=f"expert0 and base cannot be merged: {what}"):
+            plan_of(tiny_recipe([experts[0]], tmp_path, base=str(other)))
 
 
 def test_a_config_without_label_names_means_the_usual_ones(experts: list[Path], tmp_path: Path):
@@ -131,7 +136,7 @@ def test_a_config_without_label_names_means_the_usual_ones(experts: list[Path], 
     config = json.loads((copy / "config.json").read_text())
     del config["id2label"], config["label2id"]
     (copy / "config.json").write_text(json.dumps(config))
-    plan = make_plan(tiny_recipe([copy], tmp_path))
+    plan = plan_of(tiny_recipe([copy], tmp_path))
     assert plan.experts[0].label_names == ("LABEL_0", "LABEL_1")
 
 
@@ -140,10 +145,10 @@ def test_code_that_comes_with_a_model_is_refused(experts: list[Path], tmp_path: 
     config = json.loads((copy / "config.json").read_text()) | {"auto_map": {"AutoModel": "modeling.Model"}}
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="asks to run code"):
-        make_plan(tiny_recipe([experts[1], copy], tmp_path))
+        plan_of(tiny_recipe([experts[1], copy], tmp_path))
 
 
 def test_text_needs_no_labels_to_be_measured(experts: list[Path], tmp_path: Path):
     plain = tiny_recipe(experts[:1], tmp_path)
     Path(plain.experts[0].calibration.data).write_text("text\n" + "\n".join(random_texts(4)) + "\n")
-    assert make_plan(plain).calibration[0].texts == random_texts(4)
+    assert plan_of(plain).calibration[0].texts == random_texts(4)

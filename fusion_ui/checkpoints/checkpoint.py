@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from fusion_ui.checkpoints.tensors import TensorReader
-from fusion_ui.errors import CheckpointError, IncompatibleError
+from fusion_ui.errors import CheckpointError
 from fusion_ui.sources.files import sha256_of
 
 TOKENIZER_FILES = (
@@ -63,7 +64,7 @@ class Checkpoint:
     @property
     def architecture(self) -> str:
         """For example ``BertForSequenceClassification``."""
-        return (self.config.get("architectures") or [str(self.config.get("model_type", "unknown"))])[0]
+        return architecture_of(self.config)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -99,6 +100,11 @@ class Checkpoint:
         return digest.hexdigest()[:32]
 
 
+def architecture_of(config: Mapping[str, Any]) -> str:
+    """The architecture that a config.json names."""
+    return str((config.get("architectures") or [config.get("model_type", "unknown")])[0])
+
+
 @lru_cache(maxsize=32)
 def _open_reader(directory: Path, stamps: tuple[tuple[str, int], ...]) -> TensorReader:
     return TensorReader(directory)
@@ -108,22 +114,3 @@ def _open_reader(directory: Path, stamps: tuple[tuple[str, int], ...]) -> Tensor
 def _file_digest(path: Path, size: int, modified: int) -> str:
     """SHA-256 of a file, remembered while its size and time of change stay the same."""
     return sha256_of(path)
-
-
-def check_mergeable(experts: tuple[Checkpoint, ...]) -> None:
-    """Check that experts share architecture and labels, from their configs alone.
-
-    Raises:
-        IncompatibleError: two experts differ; the message names both and the difference.
-    """
-    first = experts[0]
-    for other in experts[1:]:
-        for what, a, b in (
-            ("architecture", first.architecture, other.architecture),
-            ("labels", ", ".join(first.label_names), ", ".join(other.label_names)),
-        ):
-            if a != b:
-                raise IncompatibleError(
-                    f"{first.name} and {other.name} cannot be merged: their {what} differ ({a} against {b}). "
-                    "Choose experts fine-tuned from the same base model for the same labels, in the same order."
-                )

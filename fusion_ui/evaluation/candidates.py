@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
@@ -26,6 +27,7 @@ class Evaluation:
     """Domains as one tokenizer and label set see them, and the store that remembers logits."""
 
     domains: tuple[EncodedDomain, ...]
+    label_names: tuple[str, ...]
     tokenizer: Tokenizer
     key: str
     store: ResultStore
@@ -48,17 +50,25 @@ class Evaluation:
 
 
 def make_evaluation(
-    domains: Sequence[Domain], checkpoint: Checkpoint, store: ResultStore, settings: Settings
+    domains: Sequence[Domain],
+    checkpoint: Checkpoint,
+    store: ResultStore,
+    settings: Settings,
+    label_names: tuple[str, ...] | None = None,
 ) -> Evaluation:
-    """Tokenise domains for models that share `checkpoint`'s tokenizer and labels.
+    """Tokenise domains for models that share `checkpoint`'s tokenizer.
+
+    Args:
+        label_names: labels among which models choose; None: the checkpoint's own.
 
     Raises:
         DomainError: a domain has a label that the model does not know.
     """
     tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
-    encoded = tuple(encode_domain(domain, tokenizer, checkpoint.label_names) for domain in domains)
+    label_names = label_names or checkpoint.label_names
+    encoded = tuple(encode_domain(domain, tokenizer, label_names) for domain in domains)
     key = f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}"
-    return Evaluation(encoded, tokenizer, key, store, settings.max_tokens_per_batch)
+    return Evaluation(encoded, label_names, tokenizer, key, store, settings.max_tokens_per_batch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +101,14 @@ class Candidate(ABC):
 
 @dataclass(frozen=True, eq=False)
 class SingleModel(Candidate):
-    """One checkpoint, or one merge, whose weights are obtained only when something must be computed."""
+    """One checkpoint, or one merge, whose weights are obtained only when something must be computed.
 
+    Attributes:
+        label_names: what the model's outputs stand for, in order.
+        load: obtains the model.
+    """
+
+    label_names: tuple[str, ...]
     load: Callable[[Progress], Callable[[Batch], Tensor]]
 
     def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
@@ -109,40 +125,31 @@ class SingleModel(Candidate):
                 evaluation.remember(self.key, known)
             if (count := sum(map(len, known.values()))) > shown:
                 shown = count
-                yield known
+                yield {name: self._arrange(logits, evaluation.label_names) for name, logits in known.items()}
 
-
-@dataclass(frozen=True, eq=False)
-class Ensemble(Candidate):
-    """The mean of several models' logits: as many forward passes as there are members."""
-
-    members: tuple[Candidate, ...]
-
-    def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
-        streams = [member.stream(evaluation, progress) for member in self.members]
-        latest: list[Logits] = [{} for _ in streams]
-        is_running = True
-        while is_running:
-            is_running = False
-            for i, stream in enumerate(streams):
-                step = next(stream, None)
-                if step is not None:
-                    latest[i], is_running = step, True
-            if is_running:
-                yield {
-                    d.domain.name: _mean_logits([logits[d.domain.name] for logits in latest])
-                    for d in evaluation.domains
-                }
+    def _arrange(self, logits: Float[Tensor, "text _"], names: tuple[str, ...]) -> Float[Tensor, "text label"]:
+        """One column for each of `names`; NaN for a label that the model does not know."""
+        if names == self.label_names:
+            return logits
+        own = {name.casefold(): column for column, name in enumerate(self.label_names)}
+        unknown = torch.full((len(logits),), torch.nan)
+        return torch.stack([logits[:, own[n.casefold()]] if n.casefold() in own else unknown for n in names], dim=1)
 
 
 def checkpoint_candidate(
-    name: str, title: str, checkpoint: Checkpoint, color: str = "#7f8797", skeleton: Checkpoint | None = None
+    name: str,
+    title: str,
+    checkpoint: Checkpoint,
+    color: str = "#7f8797",
+    skeleton: Checkpoint | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> SingleModel:
     """A model as it lies on disk.
 
     Args:
         skeleton: a checkpoint of the same architecture and tensor names, whose module is then used with this one's
             weights, mapped from the file: several models cost the memory of one.
+        labels: other names for some of its labels.
     """
 
     def load(_: Progress) -> Callable[[Batch], Tensor]:
@@ -151,7 +158,8 @@ def checkpoint_candidate(
         model = _cached_model(checkpoint.fingerprint, checkpoint)
         return lambda batch: compute_logits(model, batch)
 
-    return SingleModel(name, title, f"checkpoint {checkpoint.fingerprint}", color, True, load)
+    names = tuple((labels or {}).get(label, label) for label in checkpoint.label_names)
+    return SingleModel(name, title, f"checkpoint {checkpoint.fingerprint}", color, True, names, load)
 
 
 def bind_weights(skeleton: Checkpoint, tensors: Mapping[str, Tensor]) -> Callable[[Batch], Tensor]:
@@ -177,8 +185,3 @@ def _match_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, T
     if missing:
         raise CheckpointError(f"The merged weights lack {missing[0]}, which the model needs ({len(missing)} in all).")
     return {name: tensor for name, tensor in tensors.items() if name in places}
-
-
-def _mean_logits(logits: Sequence[Tensor]) -> Tensor:
-    count = min(map(len, logits))
-    return torch.stack([rows[:count] for rows in logits]).mean(0)

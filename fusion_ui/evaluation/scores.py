@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -45,7 +46,7 @@ def score_logits(
     logits: Float[Tensor, "example label"], labels: tuple[int, ...], domain: str, split: str, role: Role
 ) -> DomainScore:
     """Score the first `len(logits)` examples of a domain whose label positions are `labels`."""
-    predicted = logits.argmax(-1).tolist()
+    predicted = logits.nan_to_num(nan=-torch.inf).argmax(-1).tolist()  # NaN: a label that the model does not know
     num_correct = sum(p == y for p, y in zip(predicted, labels[: len(predicted)], strict=True))
     low, high = wilson_interval(num_correct, len(predicted))
     value = num_correct / len(predicted) if predicted else float("nan")

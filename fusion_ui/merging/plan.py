@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from fusion_ui.checkpoints.checkpoint import Checkpoint, check_mergeable
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
+from fusion_ui.checkpoints.finding import find_checkpoint
+from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
-from fusion_ui.errors import CheckpointError, RecipeError
+from fusion_ui.errors import RecipeError, StatisticError
+from fusion_ui.merging.labels import LabelSpace, align_labels
 from fusion_ui.merging.recipe import Calibration, MergeRecipe
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
 from fusion_ui.sources.files import sha256_of
-from fusion_ui.sources.hub import download_model, is_repository_id
-from fusion_ui.sources.local import is_directory
 from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.measure import cached_path, measure
 from fusion_ui.statistics.statistic import Statistic, StatisticKind
@@ -37,6 +40,21 @@ class MergePlan:
     base: Checkpoint | None
     calibration: tuple[Domain | Path | None, ...]
     """For each expert the text of its domain, or the path of a statistics file."""
+    labels: LabelSpace
+
+    @property
+    def label_names(self) -> list[tuple[str, ...]]:
+        """Each expert's labels in the order of its head, under the names that the recipe gives them."""
+        return [
+            tuple(entry.labels.get(label, label) for label in expert.label_names)
+            for entry, expert in zip(self.recipe.experts, self.experts, strict=True)
+        ]
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Every label that any expert knows, once."""
+        known = {label.casefold(): label for names in reversed(self.label_names) for label in reversed(names)}
+        return self.labels.names or tuple(reversed(known.values()))
 
     def with_parameters(self, **parameters: object) -> MergePlan:
         """The same plan with some of the method's parameters replaced."""
@@ -48,6 +66,7 @@ class MergePlan:
         """Digest of everything but the method's parameters: what a preparation depends on."""
         parts: list[object] = [VERSION, self.method.name, self.recipe.weights, [e.fingerprint for e in self.experts]]
         parts.append(self.base.fingerprint if self.base else None)
+        parts.append([self.labels.heads, self.labels.names, self.labels.positions])
         if self.method.requires:
             parts.append(asdict(self.recipe.statistics.settings))
             parts.append([_identity(source) for source in self.calibration])
@@ -60,43 +79,34 @@ class MergePlan:
         return hashlib.sha256(json.dumps([self.family_key, asdict(self.method)]).encode()).hexdigest()[:32]
 
 
-def find_checkpoint(name: str, model: str, revision: str | None = None) -> Checkpoint:
-    """A local directory, or a hub model downloaded or found in the cache.
-
-    Raises:
-        CheckpointError: it is neither a directory nor of the form ``owner/name``.
-        SourceUnavailableError: the hub does not have it or cannot be reached.
-    """
-    if is_directory(model):
-        return Checkpoint(name, Path(model), model)
-    if not is_repository_id(model):
-        raise CheckpointError(
-            f"The model {name} was not found: {model[:200]} is neither a directory nor the owner/name of a hub model."
-        )
-    directory, commit = download_model(model, revision)
-    return Checkpoint(name, directory, model, commit)
-
-
-def make_plan(recipe: MergeRecipe) -> MergePlan:
+def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
     """Find everything a recipe names, and check that the experts can be merged, before anything large is read.
 
     Raises:
         FusionError: something is missing or does not fit; the message says what.
     """
     method = recipe.make_method()
-    experts = tuple(find_checkpoint(e.name, e.model, e.revision) for e in recipe.experts)
-    base = _find_base(recipe.base) if recipe.base else None
-    check_mergeable(experts if base is None else (*experts, base))
-    for expert in experts:
-        expert.tensors.files  # noqa: B018 - raises if there are no safetensors
+    experts = tuple(find_checkpoint(e.name, e.model, settings, e.revision, recipe.base) for e in recipe.experts)
+    base = find_checkpoint("base", recipe.base, settings) if recipe.base else None
+    headers = [read_header(model) for model in (*experts, *([base] if base else []))]
+    heads = output_parameters(headers[0].shapes)  # in which models may differ: labels are aligned by name
+    check_mergeable(headers, heads)
+    labels = _align(recipe, experts, heads)
     calibration = tuple(_find_calibration(e.name, e.calibration, method) for e in recipe.experts)
-    return MergePlan(recipe, method, experts, base, calibration)
+    return MergePlan(recipe, method, experts, base, calibration, labels)
 
 
-def _find_base(text: str) -> Checkpoint:
-    """The base model: a directory, or ``owner/name``, with ``@commit`` where an exported recipe pins it."""
-    model, _, revision = text.partition("@") if not is_directory(text) else (text, "", "")
-    return find_checkpoint("base", model, revision or None)
+def _align(recipe: MergeRecipe, experts: Sequence[Checkpoint], parameters: frozenset[str]) -> LabelSpace:
+    """The experts' labels under the names that the recipe gives them, aligned."""
+    renamed = []
+    for entry, expert in zip(recipe.experts, experts, strict=True):
+        if unknown := sorted(entry.labels.keys() - set(expert.label_names)):
+            raise RecipeError(
+                f"The model {expert.name} has no label {unknown[0][:80]!r} to rename. "
+                f"Its labels are: {', '.join(expert.label_names[:20])}."
+            )
+        renamed.append((expert.name, [entry.labels.get(label, label) for label in expert.label_names]))
+    return align_labels(renamed, recipe.heads, parameters)
 
 
 def measure_statistics(
@@ -139,7 +149,12 @@ def _find_calibration(expert: str, calibration: Calibration | None, method: Merg
             f"{method.title} needs calibration data for {expert}: give 'data' or 'statistics' under 'calibration'."
         )
     if calibration.statistics is not None:
-        read_statistic(Path(calibration.statistics))
+        statistic = read_statistic(Path(calibration.statistics))
+        if statistic.is_diagonal and getattr(method, "alpha", 0) > 0:
+            raise StatisticError(
+                f"The statistics of {expert} hold only the diagonals of the Gram matrices, which serve alpha = 0 "
+                "alone. Set alpha to 0, or ask the data's owner for whole matrices."
+            )
         return Path(calibration.statistics)
     assert calibration.data is not None  # the recipe's own check: exactly one of the two
     # Statistics need no labels, so a missing label column is not asked for.

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fusion_ui.errors import RecipeError
+from fusion_ui.merging.labels import Heads
 from fusion_ui.methods import make_method
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.sources.local import is_directory
@@ -42,6 +43,8 @@ class Expert(_Part):
     revision: str | None = None
     weight: float = Field(default=1.0, ge=0)
     calibration: Calibration | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Other names for labels of this model: {"LABEL_0": "negative"}."""
 
 
 class StatisticChoice(_Part):
@@ -65,6 +68,8 @@ class MergeRecipe(_Part):
     base: str | None = None
     experts: tuple[Expert, ...]
     statistics: StatisticChoice = StatisticChoice()
+    heads: Heads | None = None
+    """What becomes of heads whose labels differ; None refuses to guess."""
 
     @field_validator("experts")
     @classmethod

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.checkpoints.tensors import check_same_tensors
+from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.errors import MergeError, StatisticError
+from fusion_ui.merging.labels import Heads, LabelSpace
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.solving.normal_equations import NormalEquations
+from fusion_ui.statistics.sharing import check_belongs
 from fusion_ui.statistics.statistic import Statistic, StatisticKind
 
 Statistics = Mapping[StatisticKind, Sequence[Statistic]]
@@ -30,6 +32,7 @@ class SlotSource:
         statistics: Statistics,
         base: Checkpoint | None = None,
         seed: int = 0,
+        labels: LabelSpace | None = None,
     ) -> None:
         """Check that all belongs together.
 
@@ -37,11 +40,13 @@ class SlotSource:
             CheckpointError: the experts' tensors differ in names or shapes.
             StatisticError: a statistic was measured on another checkpoint.
         """
+        self._labels = labels
+        self._apart = labels.parameters if labels and labels.heads is not Heads.SHARED else frozenset[str]()
         models = [*experts, base] if base else [*experts]
-        check_same_tensors([(model.name, model.tensors) for model in models])
+        check_mergeable([read_header(model) for model in models], self._apart)
         for kind, measured in statistics.items():
             for expert, statistic in zip(experts, measured, strict=True):
-                _check_belongs(expert, statistic, kind)
+                check_belongs(expert, statistic, kind)
         self.experts, self.weights, self.base, self.seed = tuple(experts), tuple(weights), base, seed
         self.statistics = {kind: tuple(measured) for kind, measured in statistics.items()}
         grams = self.statistics.get(StatisticKind.GRAM)
@@ -59,8 +64,9 @@ class SlotSource:
 
     @property
     def names(self) -> list[str]:
-        """All floating-point parameters, those that share a Gram side by side."""
-        names = [name for name in self.experts[0].tensors.names if name not in self._constant_names]
+        """All floating-point parameters that are merged, those that share a Gram side by side."""
+        left_out = {*self._constant_names, *self._apart}
+        names = [name for name in self.experts[0].tensors.names if name not in left_out]
         return sorted(names, key=lambda name: (self._gram_key(name) or name, name))
 
     def is_transposed(self, name: str) -> bool:
@@ -73,7 +79,7 @@ class SlotSource:
         Raises:
             MergeError: an expert's tensor has NaN or infinite entries.
         """
-        tensors = [expert.tensors.read(name) for expert in self.experts]
+        tensors = [self._read(i, name) for i in range(len(self.experts))]
         dtype = torch.promote_types(tensors[0].dtype, torch.float32)
         for expert, tensor in zip(self.experts, tensors, strict=True):
             _check_finite(expert, name, tensor)
@@ -100,6 +106,16 @@ class SlotSource:
                     )
             yield name, first
 
+    def union_head(self) -> Iterator[tuple[str, Tensor]]:
+        """The tensors of a head that knows the labels of all experts, where the recipe asks for one."""
+        if self._labels is None or self._labels.heads is not Heads.UNION:
+            return
+        for name in sorted(self._labels.parameters):
+            tensors = [expert.tensors.read(name) for expert in self.experts]
+            for expert, tensor in zip(self.experts, tensors, strict=True):
+                _check_finite(expert, name, tensor)
+            yield name, self._labels.average_rows(tensors, self.weights)
+
     def slots(self, names: Sequence[str] | None = None) -> Iterator[ParameterSlot]:
         """A slot for each parameter. Those that share a Gram share one `NormalEquations`."""
         key: str | None = None
@@ -119,6 +135,10 @@ class SlotSource:
                 fisher_norms=self._fisher_norms,
                 seed=self.seed,
             )
+
+    def _read(self, expert: int, name: str) -> Tensor:
+        tensor = self.experts[expert].tensors.read(name)
+        return self._labels.reorder(name, expert, tensor) if self._labels else tensor
 
     def _read_base(self, name: str) -> Tensor | None:
         if self.base is None:
@@ -155,19 +175,11 @@ class SlotSource:
         fishers = self.statistics.get(StatisticKind.FISHER, ())
         if not fishers or any(name not in fisher.tensors for fisher in fishers):
             return None
-        stacked = torch.stack([fisher.tensors[name] for fisher in fishers])
+        found = [fisher.tensors[name] for fisher in fishers]
+        if self._labels:
+            found = [self._labels.reorder(name, i, fisher) for i, fisher in enumerate(found)]
+        stacked = torch.stack(found)
         return stacked.mT if self.is_transposed(name) else stacked
-
-
-def _check_belongs(expert: Checkpoint, statistic: Statistic, kind: StatisticKind) -> None:
-    if statistic.kind is not kind:
-        raise StatisticError(f"The statistics of {expert.name} hold {statistic.kind}, but the method needs {kind}.")
-    if statistic.checkpoint != expert.fingerprint:
-        raise StatisticError(
-            f"The statistics given for {expert.name} were measured on another model "
-            f"(fingerprint {statistic.checkpoint[:8]}, this model has {expert.fingerprint[:8]}). "
-            "Measure them again on this model with `fusion-ui stats`."
-        )
 
 
 def is_finite(tensor: Tensor) -> bool:

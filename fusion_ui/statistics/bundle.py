@@ -1,4 +1,4 @@
-"""A statistic as one safetensors file: Grams as packed triangles, everything else in the metadata.
+"""A statistic as one safetensors file: Grams as packed triangles or diagonals, everything else in the metadata.
 
 A Gram is symmetric, so its upper triangle is stored once, in float32: rounding moves an entry by at most 6e-8 of
 sqrt(G_ii G_jj), which the scaled solution turns into less than 1e-5 of the merged change for alpha <= 0.9.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,12 +28,13 @@ FORMAT = "fusion-ui statistic 1"
 
 def write_statistic(path: Path, statistic: Statistic) -> None:
     """Write a statistic, whole or not at all."""
-    is_gram = statistic.kind is StatisticKind.GRAM
-    tensors = {k: pack_triangle(t) if is_gram else t.float() for k, t in statistic.tensors.items()}
+    pack = _PACKINGS[_layout(statistic.kind, statistic.is_diagonal)][0]
+    tensors = {key: pack(tensor) for key, tensor in statistic.tensors.items()}
     metadata = {
         "format": FORMAT,
         "tool": f"fusion-ui {_tool_version()}",
         "kind": statistic.kind.value,
+        "is_diagonal": json.dumps(statistic.is_diagonal),
         "checkpoint": statistic.checkpoint,
         "domain": statistic.domain,
         "settings": json.dumps(asdict(statistic.settings)),
@@ -62,7 +63,8 @@ def read_statistic(path: Path) -> Statistic:
                 "Make one with `fusion-ui stats`."
             )
         kind = StatisticKind(metadata["kind"])
-        tensors = _StoredTensors(path, kind is StatisticKind.GRAM)
+        is_diagonal = bool(json.loads(metadata.get("is_diagonal", "false")))
+        tensors = _StoredTensors(path, _layout(kind, is_diagonal))
         inputs = {name: LinearInput(**entry) for name, entry in dict(json.loads(metadata["inputs"])).items()}
         for name, entry in inputs.items():
             if entry.tensor and (entry.tensor not in tensors or entry.num_rows < 1):
@@ -76,6 +78,7 @@ def read_statistic(path: Path) -> Statistic:
             num_tokens=int(metadata["num_tokens"]),
             tensors=tensors,
             inputs=inputs,
+            is_diagonal=is_diagonal,
         )
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise StatisticError(f"The statistics file {path} is damaged: {error}. Make it again.") from None
@@ -97,6 +100,18 @@ def unpack_triangle(packed: Float[Tensor, " packed"]) -> Float[Tensor, "n n"]:
     return full
 
 
+def _layout(kind: StatisticKind, is_diagonal: bool) -> str:
+    return "plain" if kind is not StatisticKind.GRAM else "diagonal" if is_diagonal else "triangle"
+
+
+_PACKINGS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "plain": (Tensor.float, lambda stored: stored),
+    "triangle": (pack_triangle, unpack_triangle),
+    "diagonal": (lambda gram: gram.diagonal().float().contiguous(), torch.diag),
+}
+"""Layout -> how a tensor is stored, and how it is had back."""
+
+
 def _side(num_entries: int) -> int:
     """n for the n (n + 1) / 2 entries of a triangle."""
     size = (math.isqrt(8 * num_entries + 1) - 1) // 2
@@ -112,18 +127,18 @@ def _triangle(size: int) -> Tensor:
 class _StoredTensors(Mapping[str, Tensor]):
     """Tensors read from their file one at a time, so a statistic in use costs no memory."""
 
-    def __init__(self, path: Path, is_packed: bool) -> None:
-        self._file, self._is_packed = safe_open(path, framework="pt"), is_packed
+    def __init__(self, path: Path, layout: str) -> None:
+        self._file, self._unpack = safe_open(path, framework="pt"), _PACKINGS[layout][1]
         self._keys = tuple(self._file.keys())
-        for key in self._keys if is_packed else ():
+        for key in self._keys if layout != "plain" else ():
             (num_entries,) = self._file.get_slice(key).get_shape()
-            _side(num_entries)
+            if layout == "triangle":
+                _side(num_entries)
 
     def __getitem__(self, key: str) -> Tensor:
         if key not in self._keys:
             raise KeyError(key)
-        stored = self._file.get_tensor(key)
-        return unpack_triangle(stored) if self._is_packed else stored
+        return self._unpack(self._file.get_tensor(key))
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys  # the inherited one would read the tensor

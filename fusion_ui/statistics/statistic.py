@@ -67,3 +67,5 @@ class Statistic:
     num_tokens: int
     tensors: Mapping[str, Tensor]
     inputs: Mapping[str, LinearInput]
+    is_diagonal: bool = False
+    """Only the diagonals of the Grams were kept; everything else in them is zero."""

@@ -1,0 +1,74 @@
+"""What a statistics file tells about the text behind it, and how its owner can tell less.
+
+A Gram matrix is not anonymous. With fewer rows than features its range is exactly the span of the layer's inputs, and
+a Gram of one row gives that row up to its sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.errors import StatisticError
+from fusion_ui.statistics.statistic import LinearInput, Statistic, StatisticKind
+
+
+def check_belongs(expert: Checkpoint, statistic: Statistic, kind: StatisticKind = StatisticKind.GRAM) -> None:
+    """Raise `StatisticError` unless a statistic is of that kind and was measured on that model."""
+    if statistic.kind is not kind:
+        raise StatisticError(f"The statistics of {expert.name} hold {statistic.kind}, but the method needs {kind}.")
+    if statistic.checkpoint != expert.fingerprint:
+        raise StatisticError(
+            f"The statistics given for {expert.name} were measured on another model "
+            f"(fingerprint {statistic.checkpoint[:8]}, this model has {expert.fingerprint[:8]}). "
+            "Measure them again on this model with `fusion-ui stats`."
+        )
+
+
+def find_revealing(statistic: Statistic, rows_per_feature: float = 1.0) -> list[str]:
+    """Linear weights whose Gram was summed over fewer rows than `rows_per_feature` times its features."""
+    if statistic.is_diagonal:
+        return []
+    sizes = {key: len(tensor) for key, tensor in statistic.tensors.items()}
+    return [
+        name
+        for name, entry in statistic.inputs.items()
+        if entry.tensor and entry.num_rows < rows_per_feature * sizes[entry.tensor]
+    ]
+
+
+def leave_out(statistic: Statistic, names: list[str]) -> Statistic:
+    """The statistic without the Grams of some linear weights, which a merge then averages and reports."""
+    inputs: dict[str, LinearInput] = {}
+    for name, entry in statistic.inputs.items():
+        reason = f"its owner left the Gram out: {entry.num_rows} rows were too few to share"
+        inputs[name] = replace(entry, tensor="", num_rows=0, reason=reason) if name in names else entry
+    kept = {entry.tensor for entry in inputs.values() if entry.tensor}
+    tensors: Mapping[str, Tensor] = {key: statistic.tensors[key] for key in kept}
+    return replace(statistic, tensors=tensors, inputs=inputs)
+
+
+def keep_diagonals(statistic: Statistic) -> Statistic:
+    """The statistic with the diagonals of its Grams alone, enough for alpha = 0."""
+    tensors = {key: tensor.diagonal().diag() for key, tensor in statistic.tensors.items()}
+    return replace(statistic, tensors=tensors, is_diagonal=True)
+
+
+def explain_revealing(statistic: Statistic) -> str:
+    """One sentence on what somebody with this file and the model learns about the text."""
+    if statistic.is_diagonal:
+        return "It tells how strongly each feature was active on the text on average, and nothing of single sentences."
+    revealing = find_revealing(statistic)
+    if revealing:
+        return (
+            f"{len(revealing)} of {len(statistic.inputs)} layers saw fewer rows than they have features "
+            f"({', '.join(revealing[:3])}), so their Gram matrices span exactly what single sentences looked like "
+            "there. Use more examples, --min-rows-per-feature 1 to leave these layers out, or --diagonal."
+        )
+    return (
+        "It tells the average products of features over all tokens. That is no single sentence, but it is not "
+        "anonymous: it can be tested whether a known text was likely among them."
+    )

@@ -1,0 +1,75 @@
+"""PEFT adapters are merged like whole models: folded into their base, once, and never into one that does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from tiny_models import tiny_bert, write_model
+
+from fusion_ui.checkpoints.finding import find_checkpoint
+from fusion_ui.errors import CheckpointError
+from fusion_ui.tasks.sequence_classification import load_model
+
+
+def write_adapter(folder: Path, base: Path, labels: tuple[str, ...] = ("negative", "positive")) -> torch.nn.Module:
+    """An adapter with its own head; returns the model as PEFT runs it."""
+    model = tiny_bert(0, labels=labels)
+    model.requires_grad_(True)
+    config = LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"], base_model_name_or_path=str(base))
+    adapted = get_peft_model(model, config)
+    with torch.no_grad():
+        for number, (name, parameter) in enumerate(adapted.named_parameters()):
+            if "lora" in name or "modules_to_save" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+    adapted.peft_config["default"].base_model_name_or_path = str(base)
+    adapted.save_pretrained(folder)
+    return adapted.eval()
+
+
+def test_an_adapter_becomes_the_model_that_it_makes_of_its_base(settings, tmp_path: Path):
+    base = write_model(tmp_path / "base", tiny_bert(0))
+    adapted = write_adapter(tmp_path / "adapter", base)
+    found = find_checkpoint("a", str(tmp_path / "adapter"), settings)
+    ids = torch.tensor([[2, 7, 8, 9, 3]])
+    with torch.no_grad():
+        expected, logits = adapted(input_ids=ids).logits, load_model(found)(input_ids=ids).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    stamp = found.tensors.files[0].stat().st_mtime_ns
+    assert find_checkpoint("again", str(tmp_path / "adapter"), settings).directory == found.directory
+    assert found.tensors.files[0].stat().st_mtime_ns == stamp, "it was folded a second time"
+    assert not torch.equal(
+        load_file(found.tensors.files[0])["classifier.weight"],
+        load_file(base / "model.safetensors")["classifier.weight"],
+    )
+
+
+def test_an_adapter_that_cannot_be_folded_says_why_and_leaves_nothing(settings, tmp_path: Path):
+    base = write_model(tmp_path / "base", tiny_bert(0))
+    write_adapter(tmp_path / "adapter", base)
+    wide = write_model(tmp_path / "wide", tiny_bert(0, hidden_size=32))
+    with pytest.raises(CheckpointError, match="adapter adapter does not fit its base wide"):
+        find_checkpoint("a", str(tmp_path / "adapter"), settings, base=str(wide))
+    with pytest.raises(CheckpointError, match="not the owner/name of a hub model"):
+        find_checkpoint("a", str(tmp_path / "adapter"), settings, trusts_paths=False)
+    path = tmp_path / "adapter" / "adapter_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"base_model_name_or_path": None}))
+    with pytest.raises(CheckpointError, match="does not say which base model"):
+        find_checkpoint("a", str(tmp_path / "adapter"), settings)
+    (tmp_path / "adapter" / "adapter_model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"has no adapter_model\.safetensors"):
+        find_checkpoint("a", str(tmp_path / "adapter"), settings)
+    assert not settings.adapters_dir.exists() or list(settings.adapters_dir.iterdir()) == []
+
+
+def test_an_adapters_head_may_have_more_labels_than_its_base(settings, tmp_path: Path):
+    base = write_model(tmp_path / "base", tiny_bert(0))
+    write_adapter(tmp_path / "adapter", base, ("bad", "fine", "good"))
+    found = find_checkpoint("a", str(tmp_path / "adapter"), settings)
+    assert len(found.label_names) == 3
+    assert load_file(found.tensors.files[0])["classifier.weight"].shape == (3, 16)
