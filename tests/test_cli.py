@@ -136,7 +136,7 @@ def test_sweep_reports_every_alpha_and_the_best(recipe, small):
         ({"method": "magic"}, "There is no merge method 'magic'. Choose one of: regmean, simple_mean, fisher."),
         ({"experts": []}, "a merge needs at least one expert"),
         ({"experts": [{"name": "a", "model": "/nowhere/at/all"}]}, "is neither a directory nor the owner/name"),
-        ({"experts": [{"name": "a", "model": "no-such-owner/no-such-model"}]}, "could not be had from the hub"),
+        ({"experts": [{"name": "a", "model": "no-such-owner/no-such-model"}]}, "could not be had"),
     ],
 )
 def test_an_impossible_recipe_is_refused_and_writes_nothing(recipe, tmp_path, changes, words):

@@ -1,0 +1,56 @@
+"""Options that several commands share, and how their text becomes recipes, domains and a workspace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fusion_ui.errors import DomainError, ParameterError
+from fusion_ui.settings import read_settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Data = Annotated[list[str], typer.Option("--data", help="NAME=FILE, once for each domain.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="PARAMETER=VALUE of the method, over the recipe's own.")]
+TextColumn = Annotated[str, typer.Option("--text-column", help="Column that holds the text.")]
+LabelColumn = Annotated[str, typer.Option("--label-column", help="Column that holds the label.")]
+
+
+def open_workspace() -> Any:
+    """The workspace under this environment's settings."""
+    from fusion_ui.workspace import Workspace  # late: torch and transformers take seconds to import
+
+    return Workspace(read_settings())
+
+
+def recipe_from(path: Path, parameters: list[str] | None) -> Any:
+    """The recipe in a file, with parameters replaced by texts of the form ``NAME=VALUE``."""
+    from fusion_ui.merging.recipe import read_recipe
+    from fusion_ui.methods import find_method
+    from fusion_ui.parameters import declared_parameters
+
+    recipe = read_recipe(path)
+    declared = declared_parameters(find_method(recipe.method))
+    changes: dict[str, Any] = {}
+    for text in parameters or ():
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ParameterError(f"Write --set PARAMETER=VALUE. Got {text!r} instead.")
+        changes[name] = declared[name].parse(value) if name in declared else value
+    changed = recipe.with_parameters(**changes)
+    changed.make_method()
+    return changed
+
+
+def domains_from(data: list[str], text_column: str, label_column: str) -> list[Any]:
+    """One domain for each text of the form ``NAME=FILE``."""
+    from fusion_ui.domains.loaders import load_domain
+
+    domains = {}
+    for text in data:
+        name, separator, path = text.partition("=")
+        if not separator or not name or name in domains:
+            raise DomainError(f"Write --data NAME=FILE, each name once. Got {text!r} instead.")
+        domains[name] = load_domain(Path(path), name, text_column, label_column)
+    return list(domains.values())

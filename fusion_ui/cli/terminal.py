@@ -1,0 +1,22 @@
+"""Progress on the terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from fusion_ui.progress import Progress
+
+
+def terminal_progress() -> Progress:
+    """Progress on standard error: one line that rewrites itself, or nothing where nobody watches."""
+    if not sys.stderr.isatty():
+        return Progress()
+    return Progress(
+        lambda fraction, message: print(f"\r\033[K{fraction:4.0%} {message[:100]}", end="", file=sys.stderr)
+    )
+
+
+def clear_line() -> None:
+    """Remove the progress line before something else is printed."""
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
