@@ -233,6 +233,64 @@ def test_the_table_downloads_as_csv(page: Page) -> None:
     assert "RegMean α=0.9" in text
 
 
+def wait_for_message(page: Page, words: str) -> None:
+    page.wait_for_function(
+        "words => document.querySelector('#own-message').innerText.includes(words)", arg=words, timeout=120_000
+    )
+
+
+def upload_model(page: Page, directory: Path, name: str) -> None:
+    files = [path for path in sorted(directory.iterdir()) if path.name != "README.md"]
+    page.locator("#own-model-files input[type=file]").set_input_files(files)
+    page.locator("#own-model-files").get_by_text(files[-1].stem[:5]).first.wait_for()
+    page.locator("#own-name input, #own-name textarea").first.fill(name)
+    page.locator("#own-add-model").click()
+
+
+def add_data(page: Page, path: Path, name: str) -> None:
+    page.get_by_role("tab", name="Data").click()
+    page.locator("#own-data input[type=file]").set_input_files(path)
+    wait_for_message(page, "rows.")
+    page.locator("#own-domain-name input, #own-domain-name textarea").first.fill(name)
+    page.locator("#own-add-data").click()
+    wait_for_message(page, f"Added {name}")
+    page.locator("#own-data button[aria-label*='lear'], #own-data button[aria-label*='emove']").first.click()
+
+
+def test_a_person_merges_models_and_data_of_their_own(page: Page, demo: Project, tmp_path: Path) -> None:
+    page.locator("#own button").first.click()
+    upload_model(page, demo.experts[0].model, "<b>mine</b>")
+    wait_for_message(page, "Added <b>mine</b>: BertForSequenceClassification, 90.9 MB, labels negative, positive")
+    page.locator(
+        "#own-model-files button[aria-label*='lear'], #own-model-files button[aria-label*='emove']"
+    ).first.click()
+    page.locator("#own-name input, #own-name textarea").first.fill("")
+    page.locator("#own-model input, #own-model textarea").first.fill(str(demo.experts[2].model))
+    page.locator("#own-add-model").click()
+    wait_for_message(page, "Added movies")
+    for expert, name in ((demo.experts[0], "<b>mine</b>"), (demo.experts[2], "movies")):
+        source = next(domain for domain in demo.domains if domain.name == expert.domain)
+        small = tmp_path / f"{expert.name}.csv"
+        small.write_text("\n".join(source.calibrate.read_text().splitlines()[:81]) + "\n")
+        add_data(page, small, name)
+    wait_until_up_to_date(page, 0.9)
+    numbers = page.inner_text("#numbers")
+    assert "Expert movies" in numbers and "Multi-task" not in numbers and "Expert news" not in numbers
+    assert page.locator("#own-contents b, #accuracy .live-plot b").count() == 0, "a name was drawn as markup"
+    assert "<b>mine</b>" in page.inner_text("#own-contents")
+    # A broken file changes nothing and says why.
+    page.get_by_role("tab", name="Models").click()
+    broken = tmp_path / "weights.bin"
+    broken.write_bytes(b"not a model")
+    page.locator("#own-model-files input[type=file]").set_input_files([broken])
+    page.locator("#own-model-files").get_by_text("weigh").first.wait_for()
+    page.locator("#own-add-model").click()
+    page.wait_for_selector("#own-message .status.error", timeout=60_000)
+    assert "movies" in page.inner_text("#own-contents")
+    page.get_by_label("Sentiment in four domains").check()
+    page.wait_for_function("() => document.querySelector('#numbers').innerText.includes('Expert news')", timeout=60_000)
+
+
 @pytest.mark.parametrize(("width", "theme"), [(1440, "dark"), (390, "light")])
 def test_nothing_is_wider_than_the_window(browser: Browser, address: str, width: int, theme: str) -> None:
     opened = browser.new_page(viewport={"width": width, "height": 844})
@@ -245,17 +303,19 @@ def test_nothing_is_wider_than_the_window(browser: Browser, address: str, width:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({12: 2}, r"The 'alpha' parameter of RegMean must be a number in \[0, 1\]\. Got 2 instead\."),
-        ({12: "abc"}, r"must be a number in \[0, 1\]\. Got .*abc.* instead\."),
-        ({9: ["magic"]}, "magic"),
-        ({8: 10**9}, "number of sentences must be a whole number from 1 to 400"),
-        ({4: "/etc/passwd"}, "passwd"),
+        ({20: 2}, r"The 'alpha' parameter of RegMean must be a number in \[0, 1\]\. Got 2 instead\."),
+        ({20: "abc"}, r"must be a number in \[0, 1\]\. Got .*abc.* instead\."),
+        ({17: ["magic"]}, "magic"),
+        ({16: 10**9}, "number of sentences must be a whole number from 1 to 400"),
+        ({8: "/etc/passwd"}, "passwd"),
     ],
     ids=["alpha 2", "alpha abc", "unknown method", "too many sentences", "a path as domain"],
 )
 def test_the_api_refuses_what_the_page_cannot_send(address: str, change: dict[int, object], words: str) -> None:
     client = Client(address, verbose=False)
-    values: list[object] = [True] * 4 + ["tweets", "products", "movies", "news", 64, ["regmean"], [], False, 0.9, False]
+    domains = ["tweets", "products", "movies", "news"]
+    values: list[object] = [True] * 4 + [False] * 4 + domains + [None] * 4  # there is room for eight experts
+    values += [64, ["regmean"], [], False, 0.9, False]
     for position, value in change.items():
         values[position] = value
     with pytest.raises(AppError, match=words):  # refused at once, or when the job would start

@@ -10,6 +10,7 @@ import pytest
 from fusion_ui.errors import RecipeError, StoppedError
 from fusion_ui.execution import Job
 from fusion_ui.progress import Progress
+from fusion_ui.projects.building import blank_project
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.ui.session import Session, Sessions
 
@@ -27,7 +28,7 @@ def endless() -> Job:
 
 
 def test_a_newer_state_stops_the_work_on_the_older_one_but_no_job():
-    session = Session(REQUEST)
+    session = Session(blank_project(), REQUEST)
     job = session.job(0, "statistics", endless)
     with session.working(0, Progress()) as progress:
         session.post(REQUEST)
@@ -52,7 +53,7 @@ def test_a_newer_state_stops_the_work_on_the_older_one_but_no_job():
 
 
 def test_what_is_refused_stops_everything_and_waits_to_be_said():
-    session = Session(REQUEST)
+    session = Session(blank_project(), REQUEST)
     with session.working(0, Progress()) as progress:
         session.refuse(RecipeError("no"))
         assert progress.is_stopped and session.is_stopped
@@ -61,11 +62,14 @@ def test_what_is_refused_stops_everything_and_waits_to_be_said():
     assert session.refusal is None and not session.is_stopped
 
 
-def test_visitors_have_sessions_of_their_own_and_are_forgotten():
-    sessions = Sessions(lambda: REQUEST)
+def test_visitors_have_sessions_of_their_own_and_are_forgotten(tmp_path):
+    sessions = Sessions(lambda: Session(blank_project(), REQUEST), tmp_path)
     mine, other = sessions.get("me"), sessions.get("you")
     job = mine.job(mine.version, "key", endless)
     other.post(OTHER)
     assert mine.request == REQUEST and sessions.get("me") is mine
+    (sessions.folder_of(mine) / "file").write_text("mine")
+    assert sessions.folder_of(mine) != sessions.folder_of(other)
     sessions.forget("me")
+    assert len(list(tmp_path.iterdir())) == 1
     assert job.progress.is_stopped and sessions.get("me") is not mine

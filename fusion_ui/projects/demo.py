@@ -91,11 +91,12 @@ def prepare_demo(settings: Settings, progress: Progress | None = None, assets: P
         for entry, domain in zip(manifest["domains"], project.domains, strict=True):
             _build(domain.report.parent, lambda out, entry=entry: _write_domain(manifest, entry, text, out))
         progress.report(0.5, "Assembling the base model")
-        _build(project.base, lambda out: write_base(manifest, plain_base, out))
-        models = {e.name: e.model for e in project.experts} | {"multitask": project.multitask}
+        base = root / "base"
+        _build(base, lambda out: write_base(manifest, plain_base, out))
+        models = {e.name: e.model for e in project.experts} | {"multitask": root / "multitask"}
         for i, (name, model) in enumerate(models.items()):
             progress.report(0.55 + 0.45 * i / len(models), f"Assembling the expert {name}")
-            _build(model, lambda out, name=name: _write_expert(assets / name, project.base, out))
+            _build(model, lambda out, name=name: _write_expert(assets / name, base, out))
         write_json(root / "ready.json", project.describe())
     progress.report(1.0, "The demo is ready")
     return project

@@ -7,16 +7,28 @@ from pathlib import Path
 from typing import Any
 
 SPLITS = ("train", "calibrate", "select", "report")
+FROM_FILE = ":statistics"
+"""Stands for an expert's statistics file where the name of a calibration domain could stand."""
 
 
 @dataclass(frozen=True)
 class ProjectExpert:
-    """One fine-tuned model: a directory that `from_pretrained` reads, and its own domain."""
+    """One fine-tuned model and its own domain.
+
+    Attributes:
+        model: a directory that `from_pretrained` reads.
+        domain: name of its own domain; empty where the project has none for it.
+        source, revision: where it came from, and the commit, where it was not made here.
+        statistics: a file that stands for its calibration data.
+    """
 
     name: str
     title: str
     model: Path
     domain: str
+    source: str = ""
+    revision: str | None = None
+    statistics: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -33,14 +45,24 @@ class ProjectDomain:
 
 @dataclass(frozen=True)
 class Project:
-    """A base model, a multi-task reference, experts and domains, all on this machine's disk."""
+    """Experts and domains, all on this machine's disk, and a base model and a multi-task reference where there are.
+
+    Attributes:
+        heads: what becomes of the experts' heads where their labels differ.
+    """
 
     name: str
     title: str
-    base: Path
-    multitask: Path
+    base: Path | None
+    multitask: Path | None
     experts: tuple[ProjectExpert, ...]
     domains: tuple[ProjectDomain, ...]
+    heads: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """True if there is something to merge and something to score it on."""
+        return bool(self.experts and self.domains)
 
     def describe(self) -> dict[str, Any]:
         """The paths as plain JSON values, as ``fusion-ui demo --json`` prints them."""

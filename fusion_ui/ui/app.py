@@ -9,12 +9,16 @@ from typing import Any
 import gradio as gr
 
 from fusion_ui.methods import METHODS
+from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.project import Project
+from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
 from fusion_ui.ui.handlers import Handlers, as_message
+from fusion_ui.ui.own_project import Chain, wire_project
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, build_methods_panel
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
+from fusion_ui.ui.panels.project import build_project_panel
 from fusion_ui.ui.request import FuseRequest, default_request
 from fusion_ui.workspace import Workspace
 
@@ -22,33 +26,43 @@ HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="
 <span class="facts">{count} experts · one base · no training data needed</span></header>"""
 
 
+def describe_project(project: Project) -> str:
+    """The header of the page."""
+    return HEADER.format(title=html.escape(project.title), count=len(project.experts))
+
+
 def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
     """The page over a prepared project."""
     handlers, start = Handlers(workspace, project), default_request(project)
     with gr.Blocks(title="Fusion UI", analytics_enabled=False, fill_width=True) as app:
-        gr.HTML(HEADER.format(title=html.escape(project.title), count=len(project.experts)))
+        header = gr.HTML(describe_project(project))
         with gr.Row():
             with gr.Column(scale=1, min_width=330, elem_id="controls"):
+                own = build_project_panel(project, workspace.settings.allows_folders)
                 models = build_models_panel(project, start)
                 methods = build_methods_panel(start, MAIN)
             with gr.Column(scale=4, min_width=320):
                 fuse = build_fuse_panel(project, start)
-        _wire(app, handlers, project, models, methods, fuse)
+        chain = _wire(app, handlers, models, methods, fuse)
+        bringing = Bringing(workspace, handlers.sessions, project)
+        wire_project(own, models, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app
 
 
-def _wire(
-    app: gr.Blocks, handlers: Handlers, project: Project, models: ModelsPanel, methods: MethodsPanel, fuse: FusePanel
-) -> None:
-    """Every control writes the mailbox at once; then the job that reads it starts, the newest state last."""
+def _wire(app: gr.Blocks, handlers: Handlers, models: ModelsPanel, methods: MethodsPanel, fuse: FusePanel) -> Chain:
+    """Every control writes the mailbox at once; then the job that reads it starts, the newest state last.
+
+    Returns:
+        A function that lets the same follow some other event.
+    """
     parameters = {MAIN: fuse.slider, **methods.parameters}
     controls = [*models.included, *models.calibration, models.num_examples, methods.methods, methods.references]
     controls += [fuse.is_from_zero, *parameters.values()]
-    read = _reader(project, list(parameters))
+    read = _reader(list(parameters))
 
     async def post(request: gr.Request, *values: Any) -> None:  # on the event loop, so in the order of arrival
-        handlers.post(read(values), request.session_hash)
+        handlers.post(read(values, handlers.sessions.get(request.session_hash).project), request.session_hash)
 
     def run(request: gr.Request) -> Iterator[Any]:
         yield from _guarded(handlers.run(request.session_hash))
@@ -66,48 +80,33 @@ def _wire(
     sliders = [fuse.slider, models.num_examples, *(c for c in parameters.values() if isinstance(c, gr.Slider))]
     triggers = [event for slider in dict.fromkeys(sliders) for event in (slider.input, slider.release)]
     triggers += [control.input for control in controls if not isinstance(control, gr.Slider)]
-    posted = gr.on(
-        [app.load, *triggers],
-        post,
-        controls,
-        None,
-        queue=False,
-        trigger_mode="multiple",
-        show_progress="hidden",
-        api_name="post",
-    )
-    ran = posted.success(
-        run,
-        None,
-        drawing,
-        trigger_mode="always_last",
-        concurrency_id="fuse",
-        concurrency_limit=4,
-        show_progress="hidden",
-        api_name="run",
-    )
-    ran.success(
-        fill_curve,
-        None,
-        [fuse.curve, fuse.best],
-        trigger_mode="always_last",
-        concurrency_id="idle",
-        concurrency_limit=16,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    at_once: dict[str, Any] = {"queue": False, "trigger_mode": "multiple", "show_progress": "hidden"}
+    in_turn: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", "concurrency_id": "fuse"}
+    idle = in_turn | {"concurrency_id": "idle", "concurrency_limit": 16, "api_visibility": "private"}
+
+    def evaluate_after(posted: Any, **options: Any) -> None:
+        ran = posted.success(run, None, drawing, **in_turn, concurrency_limit=4, **options)
+        ran.success(fill_curve, None, [fuse.curve, fuse.best], **idle)
+
+    evaluate_after(gr.on([app.load, *triggers], post, controls, None, **at_once, api_name="post"), api_name="run")
     fuse.stop.click(stop, None, fuse.status, queue=False, show_progress="hidden", api_visibility="private")
     fuse.download.click(None, fuse.numbers, None, js=DOWNLOAD_CSV)
     app.unload(forget)
 
+    def chain(event: Any) -> None:
+        posted = event.success(post, controls, None, **at_once, api_visibility="private")
+        evaluate_after(posted, api_visibility="private")
 
-def _reader(project: Project, parameters: list[tuple[str, str]]) -> Callable[[tuple[Any, ...]], FuseRequest]:
-    """A function from the controls' values, in the order of `_wire`, to a request."""
-    names = [expert.name for expert in project.experts]
-    count = len(names)
+    return chain
 
-    def read(values: tuple[Any, ...]) -> FuseRequest:
-        included, calibration, rest = values[:count], values[count : 2 * count], values[2 * count :]
+
+def _reader(parameters: list[tuple[str, str]]) -> Callable[[tuple[Any, ...], Project], FuseRequest]:
+    """A function from the controls' values, in the order of `_wire`, and the project they are about, to a request."""
+
+    def read(values: tuple[Any, ...], project: Project) -> FuseRequest:
+        names = [expert.name for expert in project.experts]
+        included, rest = values[: len(names)], values[2 * MAX_EXPERTS :]
+        calibration = values[MAX_EXPERTS : MAX_EXPERTS + len(names)]
         num_examples, methods, references, is_from_zero, *chosen = rest
         by_method: dict[str, dict[str, Any]] = {method.name: {} for method in METHODS}
         for (method, name), value in zip(parameters, chosen, strict=True):

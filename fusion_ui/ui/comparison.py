@@ -8,7 +8,8 @@ from functools import cached_property
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.loaders import load_domain
-from fusion_ui.evaluation.candidates import Candidate, Ensemble, Evaluation, checkpoint_candidate
+from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate
+from fusion_ui.evaluation.combined import Ensemble
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.request import FuseRequest
@@ -43,7 +44,7 @@ class Comparison:
 def compare(workspace: Workspace, project: Project, request: FuseRequest, evaluation: Evaluation) -> Comparison:
     """The candidates that `request` names, to be evaluated on one split of every domain."""
     plans = {name: workspace.plan(request.recipe(project, name)) for name in request.methods}
-    experts = {e.name: Checkpoint(e.name, e.model, str(e.model)) for e in project.experts}
+    experts = checkpoints_of(project)
     first = experts[project.experts[0].name]
     candidates: list[Candidate] = [workspace.candidate(plan) for plan in plans.values()]
     included = [
@@ -55,15 +56,21 @@ def compare(workspace: Workspace, project: Project, request: FuseRequest, evalua
     if "ensemble" in request.references and len(included) > 1:
         key = "ensemble " + " ".join(member.key for member in included)
         candidates.append(Ensemble("ensemble", "Ensemble", key, ENSEMBLE_COLOR, True, tuple(included)))
-    if "multitask" in request.references:
+    if "multitask" in request.references and project.multitask is not None:
         model = Checkpoint("multitask", project.multitask, str(project.multitask))
         candidates.append(checkpoint_candidate("multi-task", "Multi-task model", model, MULTITASK_COLOR, first))
     domain_of = {expert.name: expert.domain for expert in project.experts}
     return Comparison(tuple(candidates), plans, evaluation, tuple(domain_of[name] for name in request.experts))
 
 
+def checkpoints_of(project: Project) -> dict[str, Checkpoint]:
+    """Expert name -> its model."""
+    return {e.name: Checkpoint(e.name, e.model, e.source or str(e.model), e.revision) for e in project.experts}
+
+
 def project_evaluation(workspace: Workspace, project: Project, split: str) -> Evaluation:
     """One split of every domain of a project, as its experts see it."""
     domains = [load_domain(getattr(d, split), d.name, title=d.title) for d in project.domains]
-    first = project.experts[0]
-    return workspace.evaluation(domains, Checkpoint(first.name, first.model, str(first.model)))
+    experts = list(checkpoints_of(project).values())
+    known = {label.casefold(): label for expert in reversed(experts) for label in reversed(expert.label_names)}
+    return workspace.evaluation(domains, experts[0], tuple(reversed(known.values())))

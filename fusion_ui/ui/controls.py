@@ -48,6 +48,22 @@ watch('value', draw);
 draw();
 """
 
+# Cells come from files and models that anybody may have made, so they are set as text.
+DRAW_TABLE = """
+const table = element.querySelector('table');
+const row = (kind, cells) => {
+  const line = document.createElement('tr');
+  for (const text of cells) line.appendChild(Object.assign(document.createElement(kind), {textContent: text}));
+  return line;
+};
+const draw = () => {
+  const value = props.value || {};
+  const headers = (value.headers || []).length ? [row('th', value.headers)] : [];
+  table.replaceChildren(...headers, ...(value.rows || []).map(cells => row('td', cells)));
+};
+watch('value', draw);
+draw();
+"""
 
 # The table is in the browser already. A cell that a spreadsheet would take for a formula is made text by an apostrophe.
 DOWNLOAD_CSV = """(table) => {
@@ -82,6 +98,16 @@ def status_line(value: dict[str, Any], elem_id: str) -> gr.HTML:
         html_template='<div class="status" role="status" aria-live="polite"><div class="message"></div>'
         '<div class="bar"><div></div></div><div class="detail"></div></div>',
         js_on_load=DRAW_STATUS,
+        elem_id=elem_id,
+    )
+
+
+def text_table(elem_id: str, label: str) -> gr.HTML:
+    """A small table of texts: {"headers": [...], "rows": [[...], ...]}."""
+    return gr.HTML(
+        value={},
+        html_template=f'<div class="text-table"><table aria-label="{label}"></table></div>',
+        js_on_load=DRAW_TABLE,
         elem_id=elem_id,
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -31,6 +32,9 @@ REDRAW_SECONDS = 0.15
 CURVE_ALPHAS = (0.0, 1.0, 0.5, 0.9, 0.7, 0.3, 0.1, 0.8, 0.6, 0.4, 0.2, 0.95)
 """Coarse to fine, so that the curve has its shape early."""
 
+MAX_EVALUATIONS = 16
+"""Tokenised splits of projects kept in memory."""
+
 Drawing = tuple[Any, Any, Any, Any, Any]
 """Figure, curve, best value, numbers and status; `gr.skip()` for what stays."""
 
@@ -40,17 +44,18 @@ class Handlers:
 
     def __init__(self, workspace: Workspace, project: Project) -> None:
         self.workspace, self.project = workspace, project
-        self.sessions = Sessions(lambda: default_request(project))
+        start = default_request(project)
+        self.sessions = Sessions(lambda: Session(project, start), workspace.settings.sessions_dir)
+        self._evaluations: OrderedDict[tuple[Project, str], Evaluation] = OrderedDict()
 
-    @cached_property
-    def report(self) -> Evaluation:
-        """The split that headline numbers are read on."""
-        return project_evaluation(self.workspace, self.project, "report")
-
-    @cached_property
-    def select(self) -> Evaluation:
-        """The split that alpha is chosen on."""
-        return project_evaluation(self.workspace, self.project, "select")
+    def evaluation(self, project: Project, split: str) -> Evaluation:
+        """One split of a project: "report" for headline numbers, "select" for choosing alpha."""
+        found = self._evaluations.get((project, split))
+        if found is None:
+            found = self._evaluations[project, split] = project_evaluation(self.workspace, project, split)
+            while len(self._evaluations) > MAX_EVALUATIONS:
+                self._evaluations.popitem(last=False)
+        return found
 
     def post(self, request: FuseRequest, session_id: str | None) -> None:
         """Check the controls and put their state into the visitor's mailbox.
@@ -59,7 +64,8 @@ class Handlers:
         """
         session = self.sessions.get(session_id)
         try:
-            request.check(self.project)
+            if session.project.is_complete:
+                request.check(session.project)
         except FusionError as error:
             session.refuse(error)
         else:
@@ -77,6 +83,9 @@ class Handlers:
         if session.refusal is not None:
             yield _only_status(render_status(str(session.refusal), is_error=True))
             raise session.refusal
+        if not session.project.is_complete:
+            yield *self._draw(session, request, frozenset()), render_status("Add models and data on the left.")
+            return
         if session.is_stopped:  # queued before Stop was pressed
             yield _only_status(render_status("Stopped. Move a control to go on."))
             return
@@ -92,7 +101,7 @@ class Handlers:
             raise
 
     def _run(self, session: Session, version: int, request: FuseRequest) -> Iterator[Drawing]:
-        comparison = compare(self.workspace, self.project, request, self.report)
+        comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
         session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
         if MAIN[0] in comparison.plans:
             session.use_curve(comparison.plans[MAIN[0]].family_key)
@@ -158,16 +167,17 @@ class Handlers:
         session = self.sessions.get(session_id)
         version, request = session.version, session.request
         yield gr.skip(), gr.skip()
-        if MAIN[0] not in request.methods or session.is_stopped:
+        if MAIN[0] not in request.methods or session.is_stopped or not session.project.is_complete:
             return
-        plan = self.workspace.plan(request.recipe(self.project, MAIN[0]))
-        in_domain = tuple(expert.domain for expert in self.project.experts if expert.name in request.experts)
+        plan = self.workspace.plan(request.recipe(session.project, MAIN[0]))
+        in_domain = tuple(expert.domain for expert in session.project.experts if expert.name in request.experts)
         try:
             with session.working(version, self.workspace.turns.idle_progress()) as progress:
                 progress.check()
                 session.use_curve(plan.family_key)
                 values = [alpha for alpha in CURVE_ALPHAS if alpha not in session.curve]
-                for alpha, row in self.workspace.sweep(plan, MAIN[1], values, self.select, in_domain, progress):
+                select = self.evaluation(session.project, "select")
+                for alpha, row in self.workspace.sweep(plan, MAIN[1], values, select, in_domain, progress):
                     progress.check()  # rows that were known come without any step that could be stopped
                     session.add_to_curve(plan.family_key, alpha, row)
                     yield self._draw_curve(session), self._best(session)
@@ -178,13 +188,13 @@ class Handlers:
     def _draw(
         self, session: Session, request: FuseRequest, stale: frozenset[str]
     ) -> tuple[Figure, Figure, dict[str, Any], pd.DataFrame]:
-        figure = render_accuracy(self.project, session.shown, stale, request.is_from_zero)
-        numbers = render_numbers(self.project, session.shown)
+        figure = render_accuracy(session.project, session.shown, stale, request.is_from_zero)
+        numbers = render_numbers(session.project, session.shown)
         return figure, self._draw_curve(session), self._best(session), numbers
 
     def _draw_curve(self, session: Session) -> dict[str, Any]:
         current = dict(dict(session.request.parameters)[MAIN[0]])[MAIN[1]]
-        return render_curve(self.project, session.curve, main_parameter(), current)
+        return render_curve(session.project, session.curve, main_parameter(), current)
 
     def _best(self, session: Session) -> dict[str, Any]:
         """The best value so far, or how far the curve is."""

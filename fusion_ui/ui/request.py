@@ -10,7 +10,7 @@ from fusion_ui.errors import RecipeError
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
 from fusion_ui.methods import METHODS, find_method
 from fusion_ui.parameters import default_values
-from fusion_ui.projects.project import Project
+from fusion_ui.projects.project import FROM_FILE, Project, ProjectDomain, ProjectExpert
 
 REFERENCES = {"experts": "Experts themselves", "ensemble": "Ensemble", "multitask": "Multi-task model"}
 DEFAULT_METHODS = ("regmean", "simple_mean")
@@ -51,8 +51,12 @@ class FuseRequest:
         if not self.experts:
             raise RecipeError("No expert is ticked. Tick at least one under Models.")
         for name in self.experts:
-            if name not in experts or calibration.get(name) not in domains:
-                raise RecipeError(f"There is no expert {str(name)[:40]!r} with calibration data in this project.")
+            if name not in experts:
+                raise RecipeError(f"There is no expert {str(name)[:40]!r} in this project.")
+            if calibration.get(name) not in ({*domains, FROM_FILE} if experts[name].statistics else domains):
+                raise RecipeError(
+                    f"There is no calibration data {str(calibration.get(name))[:40]!r} for {name} in this project."
+                )
         if not isinstance(self.num_examples, int) or not 1 <= self.num_examples <= MAX_SENTENCES:
             raise RecipeError(f"The number of sentences must be a whole number from 1 to {MAX_SENTENCES}.")
         return parse_recipe(
@@ -63,11 +67,12 @@ class FuseRequest:
                     {
                         "name": name,
                         "model": str(experts[name].model),
-                        "calibration": {"data": str(domains[calibration[name]].calibrate)},
+                        "calibration": _calibration(experts[name], domains.get(calibration[name])),
                     }
                     for name in self.experts
                 ],
                 "statistics": {"num_examples": self.num_examples},
+                "heads": project.heads,
             },
             "These settings",
         )
@@ -81,12 +86,23 @@ class FuseRequest:
                 raise RecipeError(f"There is no reference {str(reference)[:40]!r}.")
 
 
+def _calibration(expert: ProjectExpert, domain: ProjectDomain | None) -> dict[str, str]:
+    return {"data": str(domain.calibrate)} if domain else {"statistics": str(expert.statistics)}
+
+
+def default_calibration(project: Project, expert: ProjectExpert) -> str:
+    """What an expert is calibrated on at first: its file, its own domain, or any."""
+    if expert.statistics:
+        return FROM_FILE
+    return expert.domain or next((domain.name for domain in project.domains), "")
+
+
 def default_request(project: Project) -> FuseRequest:
     """What the page shows first."""
     parameters: Mapping[str, tuple] = {m.name: tuple(default_values(m).items()) for m in METHODS}
     return FuseRequest(
         experts=tuple(expert.name for expert in project.experts),
-        calibration=tuple((expert.name, expert.domain) for expert in project.experts),
+        calibration=tuple((expert.name, default_calibration(project, expert)) for expert in project.experts),
         num_examples=256,
         methods=DEFAULT_METHODS,
         references=tuple(REFERENCES),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fusion_ui.errors import FusionError, StoppedError
 from fusion_ui.execution import Job
 from fusion_ui.progress import Progress
+from fusion_ui.projects.building import blank_project
+from fusion_ui.projects.project import Project
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import CandidateScores
 
@@ -20,9 +25,18 @@ IDLE_SECONDS = 3600
 
 @dataclass
 class Session:
-    """State of one visitor. Only small values: no tensors."""
+    """State of one visitor. Only small values: no tensors.
 
+    Attributes:
+        project: what the page shows.
+        own: the visitor's own project, shown or not.
+        folder: where the visitor's files lie; made when the first comes, removed when the visitor leaves.
+    """
+
+    project: Project
     request: FuseRequest
+    own: Project = field(default_factory=blank_project)
+    folder: Path | None = None
     version: int = 0
     is_stopped: bool = False
     refusal: FusionError | None = None
@@ -43,6 +57,13 @@ class Session:
             self.request, self.version = request, self.version + 1
             for progress in self._working:
                 progress.stop()
+
+    def show(self, project: Project, request: FuseRequest) -> None:
+        """Change to a project, or to another state of it."""
+        self.stop()
+        with self._lock:
+            self.project, self.request, self.version = project, request, self.version + 1
+            self.shown, self.curve, self.curve_family = {}, {}, ""
 
     def refuse(self, error: FusionError) -> None:
         """The controls say something impossible: stop, and keep the reason for whoever draws next."""
@@ -108,8 +129,8 @@ class Session:
 class Sessions:
     """Session id -> `Session`. Thread-safe; forgets a visitor whose tab was closed."""
 
-    def __init__(self, make_request: Callable[[], FuseRequest]) -> None:
-        self._make_request = make_request
+    def __init__(self, make_session: Callable[[], Session], directory: Path) -> None:
+        self._make_session, self._directory = make_session, directory
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -118,12 +139,25 @@ class Sessions:
         with self._lock:
             now = time.monotonic()
             for old in [key for key, s in self._sessions.items() if now - s.last_used > IDLE_SECONDS]:
-                self._sessions.pop(old).stop()
-            return self._sessions.setdefault(session_id or "", Session(self._make_request()))
+                _end(self._sessions.pop(old))
+            return self._sessions.setdefault(session_id or "", self._make_session())
+
+    def folder_of(self, session: Session) -> Path:
+        """The visitor's own directory, whose name nobody can guess."""
+        if session.folder is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            session.folder = Path(tempfile.mkdtemp(dir=self._directory))
+        return session.folder
 
     def forget(self, session_id: str | None) -> None:
         """Stop a visitor's work and drop its session."""
         with self._lock:
             session = self._sessions.pop(session_id or "", None)
         if session is not None:
-            session.stop()
+            _end(session)
+
+
+def _end(session: Session) -> None:
+    session.stop()
+    if session.folder is not None:
+        shutil.rmtree(session.folder, ignore_errors=True)

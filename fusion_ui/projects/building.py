@@ -1,0 +1,144 @@
+"""A person's own project, put together step by step. Every step gives a new project or an error and the old one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
+from fusion_ui.checkpoints.heads import output_parameters
+from fusion_ui.checkpoints.similarity import find_strangers
+from fusion_ui.domains.checks import find_overlap
+from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.loaders import load_domain
+from fusion_ui.errors import DomainError, RecipeError
+from fusion_ui.projects.corpus import split_sentences
+from fusion_ui.projects.project import Project, ProjectDomain, ProjectExpert
+from fusion_ui.sources.files import replace_directory
+from fusion_ui.statistics.bundle import read_statistic
+from fusion_ui.statistics.sharing import check_belongs
+
+MAX_EXPERTS, MAX_DOMAINS = 8, 12
+"""What the page has room for; the command line takes any number."""
+MIN_SENTENCES = 30
+"""Of a domain, so that each of its three parts says something."""
+SHARES = {"calibrate": (0.4, 400), "select": (0.2, 400), "report": (0.4, 600)}
+"""Part -> share of a file's sentences, and how many at most."""
+
+
+def blank_project() -> Project:
+    """A project without models and domains."""
+    return Project("own", "Your own project", None, None, (), ())
+
+
+def add_expert(project: Project, name: str, checkpoint: Checkpoint) -> tuple[Project, list[str]]:
+    """The project with one more model, and warnings.
+
+    Args:
+        name: what the person calls the model; empty takes a name from where it came from.
+
+    Raises:
+        IncompatibleError: it cannot be merged with the models that are there.
+        RecipeError: the name is taken, or there is no room for more.
+    """
+    if len(project.experts) >= MAX_EXPERTS:
+        raise RecipeError(f"The page has room for {MAX_EXPERTS} models. Remove one, or use the command line.")
+    name = _free_name(name or checkpoint.source.rstrip("/").rsplit("/", 1)[-1], [e.name for e in project.experts])
+    added = replace(checkpoint, name=name)
+    present = [Checkpoint(e.name, e.model, e.source or str(e.model), e.revision) for e in project.experts]
+    headers = [read_header(model) for model in [*present, added]]
+    check_mergeable(headers, output_parameters(headers[0].shapes))
+    domain = next((d.name for d in project.domains if d.name == name), "")
+    expert = ProjectExpert(name, name, added.directory, domain, added.source, added.revision)
+    return replace(project, experts=(*project.experts, expert)), find_strangers([*present[:1], added])
+
+
+def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tuple[Project, list[str]]:
+    """The project with one more domain, cut into calibrate, select and report and written to `folder`; and notes.
+
+    A model of the same name, or else the first model without a domain, takes it as its own.
+
+    Raises:
+        DomainError: the text has no labels or too few sentences.
+        RecipeError: the name is taken, or there is no room for more.
+    """
+    if len(project.domains) >= MAX_DOMAINS:
+        raise RecipeError(f"The page has room for {MAX_DOMAINS} domains. Remove one first.")
+    name = _free_name(name or source.name, [d.name for d in project.domains])
+    if not source.labels:
+        raise DomainError(f"The domain {name} has no labels, so nothing can be scored on it. Choose its label column.")
+    frame = pd.DataFrame({"text": source.texts, "label": source.labels}).drop_duplicates("text")
+    if len(frame) < MIN_SENTENCES:
+        raise DomainError(
+            f"The domain {name} has {len(frame)} different sentences. At least {MIN_SENTENCES} are needed, "
+            "for calibration, for choosing alpha and for the report."
+        )
+    sizes = {split: min(int(share * len(frame)), most) for split, (share, most) in SHARES.items()}
+    target = folder / re.sub(r"[^\w-]+", "-", name)
+    with replace_directory(target) as temporary:
+        for split, rows in split_sentences(frame, sizes, seed=0).items():
+            rows.to_csv(temporary / f"{split}.csv", index=False)
+    files = {split: target / f"{split}.csv" for split in SHARES}
+    domain = ProjectDomain(name, name, target / "calibrate.csv", **files)
+    owner = next((e for e in project.experts if not e.domain and e.name == name), None) or next(
+        (e for e in project.experts if not e.domain), None
+    )
+    experts = tuple(replace(e, domain=name) if e is owner else e for e in project.experts)
+    repeated = len(source.texts) - len(frame)
+    notes = [*source.notes, *([f"{repeated} repeated sentences were left out."] if repeated else [])]
+    notes += _overlaps(project, domain)
+    return replace(project, domains=(*project.domains, domain), experts=experts), notes
+
+
+def use_statistics(project: Project, expert: str, path: Path) -> Project:
+    """The project with an expert's statistics taken from a file instead of any data.
+
+    Raises:
+        StatisticError: the file is damaged or belongs to another model.
+        RecipeError: there is no such expert.
+    """
+    found = next((e for e in project.experts if e.name == expert), None)
+    if found is None:
+        raise RecipeError(f"There is no model {expert[:80]!r} in this project. Add it first.")
+    check_belongs(Checkpoint(found.name, found.model, found.source), read_statistic(path))
+    experts = tuple(replace(e, statistics=path) if e is found else e for e in project.experts)
+    return replace(project, experts=experts)
+
+
+def remove(project: Project, name: str) -> Project:
+    """The project without the model and the domain of that name."""
+    experts = [e for e in project.experts if e.name != name]
+    domains = tuple(d for d in project.domains if d.name != name)
+    known = {d.name for d in domains}
+    kept = tuple(e if e.domain in known else replace(e, domain="") for e in experts)
+    return replace(project, experts=kept, domains=domains)
+
+
+def _overlaps(project: Project, added: ProjectDomain) -> list[str]:
+    """Sentences for reporting that stand in another domain's calibration text, or the other way round."""
+    notes = []
+    mine = {split: load_domain(getattr(added, split), added.name) for split in ("calibrate", "report")}
+    for other in project.domains:
+        for own, theirs in (("report", "calibrate"), ("calibrate", "report")):
+            shared = find_overlap(mine[own], load_domain(getattr(other, theirs), other.name))
+            if shared:
+                notes.append(
+                    f"{len(shared)} sentences of {added.name} ({own}) stand in {other.name} ({theirs}) too, "
+                    f"for example {shared[0][:60]!r}."
+                )
+    return notes
+
+
+def _free_name(name: str, taken: list[str]) -> str:
+    name = " ".join(name.split())[:80]
+    if not name:
+        raise RecipeError("Give it a name.")
+    if name.startswith(":"):
+        raise RecipeError("A name cannot begin with a colon. Choose another one.")
+    if name in taken:
+        raise RecipeError(f"There is something called {name!r} already. Choose another name, or remove it first.")
+    return name

@@ -1,0 +1,134 @@
+"""Wiring of the project panel: each button changes the visitor's project, and the controls follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from fusion_ui.errors import FusionError
+from fusion_ui.projects.building import MAX_EXPERTS
+from fusion_ui.projects.project import Project
+from fusion_ui.ui.bringing import Bringing
+from fusion_ui.ui.handlers import as_message
+from fusion_ui.ui.panels.models import ModelsPanel, row_values
+from fusion_ui.ui.panels.project import OWN, ProjectPanel
+from fusion_ui.ui.render import render_status
+from fusion_ui.ui.request import default_request
+
+Chain = Callable[[Any], None]
+
+
+def wire_project(
+    panel: ProjectPanel,
+    models: ModelsPanel,
+    bringing: Bringing,
+    facts: gr.HTML,
+    describe: Callable[[Project], str],
+    chain: Chain,
+) -> None:
+    """Connect the panel's events.
+
+    Args:
+        facts: the page's header, which names the project.
+        describe: the header of a project.
+        chain: what follows a change of project: post the controls, evaluate, fill the curve.
+    """
+    rows = [*models.included, *models.calibration]
+    shown = [facts, *rows, panel.contents, panel.removed, panel.statistics_of, panel.project, panel.message]
+
+    def show(session_id: str | None, sentences: list[str]) -> list[Any]:
+        session = bringing.sessions.get(session_id)
+        project, request = session.project, default_request(session.project)
+        values = [row_values(project, request, number) for number in range(MAX_EXPERTS)]
+        names = list(dict.fromkeys([e.name for e in session.own.experts] + [d.name for d in session.own.domains]))
+        return [
+            describe(project),
+            *(gr.update(**box) for box, _ in values),
+            *(gr.update(**choice) for _, choice in values),
+            {"rows": bringing.contents(session_id)},
+            gr.update(choices=names, value=None),
+            gr.update(choices=[expert.name for expert in session.own.experts], value=None),
+            project.name,
+            render_status(" ".join(sentences)),
+        ]
+
+    def refuse(error: Exception) -> list[Any]:
+        if not isinstance(error, FusionError):
+            raise as_message(error) from None
+        return [*[gr.skip()] * (len(shown) - 1), render_status(str(error), is_error=True)]
+
+    def changing(change: Callable[..., list[str]]) -> Callable[..., list[Any]]:
+        def handle(request: gr.Request, *values: Any) -> list[Any]:
+            try:
+                return show(request.session_hash, change(request.session_hash, *values))
+            except Exception as error:
+                return refuse(error)
+
+        return handle
+
+    def choose(session_id: str | None, name: str) -> list[str]:
+        bringing.choose(session_id, name)
+        return ["Models fine-tuned from one base, and text for each." if name == OWN else "The demo is shown."]
+
+    def add_model(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+        try:
+            for step in bringing.add_model(request.session_hash, *values):
+                if isinstance(step, list):
+                    yield show(request.session_hash, step)
+                else:
+                    yield [*[gr.skip()] * (len(shown) - 1), render_status(step[1], step[0])]
+        except Exception as error:
+            yield refuse(error)
+
+    def connect(event: Any, handle: Callable, inputs: list[Any], name: str) -> None:
+        chain(event(handle, inputs, shown, show_progress="hidden", concurrency_limit=4, api_name=name))
+
+    given_model = [panel.model, panel.model_files, panel.model_name, panel.token]
+    given_data = [panel.data, panel.dataset, panel.domain_name, panel.text_column, panel.label_column]
+    connect(panel.project.input, changing(choose), [panel.project], "choose_project")
+    connect(panel.add_model.click, add_model, given_model, "add_model")
+    connect(panel.add_domain.click, changing(bringing.add_data), given_data, "add_data")
+    given_statistics = [panel.statistics, panel.statistics_of]
+    connect(panel.add_statistics.click, changing(bringing.add_statistics), given_statistics, "add_statistics")
+    connect(panel.remove.click, changing(bringing.remove), [panel.removed], "remove")
+    connect(panel.heads.input, changing(bringing.change_heads), [panel.heads], "change_heads")
+    _wire_hints(panel, bringing)
+
+
+def _wire_hints(panel: ProjectPanel, bringing: Bringing) -> None:
+    """Search while typing, and the preview of a data file with its guessed columns."""
+
+    def search(text: str) -> dict[str, Any]:
+        try:
+            found = bringing.search(text)
+        except FusionError:  # no hub here: an exact name or a folder still works, and says so if it does not
+            found = ()
+        labels = [f"{m.repository} · {m.downloads:,} downloads · {m.likes:,} likes" for m in found]
+        choices = [(label, model.repository) for label, model in zip(labels, found, strict=True)]
+        return gr.update(choices=choices, value=None, visible=bool(choices))
+
+    def preview(path: str | None) -> list[Any]:
+        hidden, empty = {}, gr.update(choices=[], value=None)
+        try:
+            found = bringing.preview(path)
+        except FusionError as error:
+            return [hidden, empty, empty, render_status(str(error), is_error=True)]
+        if found is None:
+            return [hidden, empty, empty, gr.skip()]
+        table = {"headers": list(found.columns), "rows": [[cell[:80] for cell in row] for row in found.rows]}
+        text = next(iter(found.guess.text_columns), None)
+        counts = ", ".join(f"{label} {count}" for label, count in list(found.num_by_label.items())[:6])
+        balance = f" Labels: {counts}." if counts else ""
+        about = f"{found.num_rows:,} rows. {found.guess.reason}{balance}"
+        columns = list(found.columns)
+        labels = gr.update(choices=columns, value=found.guess.label_column)
+        return [table, gr.update(choices=columns, value=text), labels, render_status(about)]
+
+    panel.model.input(
+        search, panel.model, panel.found, trigger_mode="always_last", show_progress="hidden", api_visibility="private"
+    )
+    panel.found.input(lambda name: name, panel.found, panel.model, api_visibility="private", show_progress="hidden")
+    hints = [panel.preview, panel.text_column, panel.label_column, panel.message]
+    panel.data.change(preview, panel.data, hints, show_progress="hidden", api_visibility="private")

@@ -1,0 +1,67 @@
+"""A person's own project: every step adds what fits, and refuses what does not without changing anything."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny_models import random_texts, tiny_bert, write_model
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.domains.domain import Domain
+from fusion_ui.errors import DomainError, IncompatibleError, RecipeError
+from fusion_ui.projects.building import add_domain, add_expert, blank_project, remove
+
+
+def checkpoint(path: Path, **change: object) -> Checkpoint:
+    model = write_model(path, tiny_bert(len(path.name), **change))
+    return Checkpoint("", model, f"owner/{path.name}", "c0ffee")
+
+
+def domain(name: str, num_texts: int = 60, seed: int = 0) -> Domain:
+    labels = random.Random(seed).choices(("negative", "positive"), k=num_texts)
+    return Domain(name, name, "file", random_texts(num_texts, seed), tuple(labels))
+
+
+def test_models_and_domains_find_each_other(tmp_path: Path):
+    project, warnings = add_expert(blank_project(), "", checkpoint(tmp_path / "reviews"))
+    assert [(e.name, e.source, e.revision) for e in project.experts] == [("reviews", "owner/reviews", "c0ffee")]
+    assert warnings == [] and not project.is_complete
+    project, _ = add_expert(project, "mine", checkpoint(tmp_path / "other"))
+    project, notes = add_domain(project, "mine", domain("file"), tmp_path / "domains")
+    assert [e.domain for e in project.experts] == ["", "mine"] and notes == [] and project.is_complete
+    project, _ = add_domain(project, "", domain("anything", seed=1), tmp_path / "domains")
+    assert [e.domain for e in project.experts] == ["anything", "mine"]
+    parts = [pd.read_csv(getattr(project.domains[0], split)) for split in ("calibrate", "select", "report")]
+    assert [len(part) for part in parts] == [24, 12, 24]
+    assert len(set(pd.concat(parts)["text"])) == 60, "a sentence stands in two parts"
+    smaller = remove(project, "mine")
+    assert [e.name for e in smaller.experts] == ["reviews"] and [d.name for d in smaller.domains] == ["anything"]
+
+
+def test_sentences_shared_by_calibration_and_report_are_named(tmp_path: Path):
+    project, _ = add_domain(blank_project(), "a", domain("a"), tmp_path / "domains")
+    same = domain("b")
+    turned = Domain("b", "b", "file", same.texts[::-1], same.labels[::-1])
+    _, notes = add_domain(project, "b", turned, tmp_path / "domains")
+    assert any("sentences of b (report) stand in a (calibrate) too, for example" in note for note in notes)
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path):
+    project, _ = add_expert(blank_project(), "first", checkpoint(tmp_path / "first"))
+    with pytest.raises(IncompatibleError, match="first and wide cannot be merged: they differ in width"):
+        add_expert(project, "", checkpoint(tmp_path / "wide", hidden_size=32))
+    with pytest.raises(RecipeError, match="something called 'first' already"):
+        add_expert(project, "first", checkpoint(tmp_path / "again"))
+    with pytest.raises(RecipeError, match="cannot begin with a colon"):
+        add_expert(project, ":statistics", checkpoint(tmp_path / "colon"))
+    with pytest.raises(DomainError, match=r"has 12 different sentences\. At least 30"):
+        add_domain(project, "few", domain("few", 12), tmp_path / "domains")
+    with pytest.raises(DomainError, match="has no labels"):
+        add_domain(project, "bare", Domain("bare", "bare", "file", random_texts(40), ()), tmp_path / "domains")
+    for number in range(7):
+        project, _ = add_expert(project, f"e{number}", checkpoint(tmp_path / "more"))
+    with pytest.raises(RecipeError, match="room for 8 models"):
+        add_expert(project, "ninth", checkpoint(tmp_path / "more"))
