@@ -45,6 +45,11 @@ class Progress:
         if self._stop.is_set():
             raise StoppedError("Stopped.")
 
+    def pause(self, seconds: float) -> None:
+        """Wait so long, or until a stop is asked for, which ends the work."""
+        self._stop.wait(seconds)
+        self.check()
+
     def turn(self) -> AbstractContextManager[None]:
         """Hold this around one heavy step of at most about a second; ends the work if a stop was asked for."""
         self.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -121,8 +121,12 @@ class Workspace:
         merged = self._merged.peek(plan.key)
         return merged.seconds if merged else None
 
-    def candidate(self, plan: MergePlan) -> Candidate:
-        """The plan's merge as something to evaluate. Nothing is merged until logits must be computed."""
+    def candidate(self, plan: MergePlan, owners: Mapping[str, str] | None = None) -> Candidate:
+        """The plan's merge as something to evaluate. Nothing is merged until logits must be computed.
+
+        Args:
+            owners: domain name -> the expert whose own it is, where they do not share a name.
+        """
         method, key = plan.method, f"merge {plan.key} {self.settings.max_tokens_per_text}"
         title, first = method.describe(), plan.experts[0]
         if plan.labels.heads is not Heads.OWN:
@@ -140,17 +144,26 @@ class Workspace:
             head = {name: expert.tensors.read(name) for name in plan.labels.parameters}
             own, bind = f"{key} head {expert.fingerprint}", partial(load_with, head)
             members.append(SingleModel(expert.name, title, own, method.color, False, names, bind))
-        return OwnHeads(method.name, title, key, method.color, False, tuple(members))
+        return OwnHeads(method.name, title, key, method.color, False, tuple(members), owners or {})
 
     def evaluation(
-        self, domains: Sequence[Domain], model: Checkpoint, label_names: tuple[str, ...] | None = None
+        self,
+        domains: Sequence[Domain],
+        model: Checkpoint,
+        label_names: tuple[str, ...] | None = None,
+        own_labels: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Evaluation:
-        """Domains as models with `model`'s tokenizer see them, answered among `label_names`, or `model`'s own."""
-        return make_evaluation(domains, model, self.results, self.settings, label_names)
+        """Domains as models with `model`'s tokenizer see them, answered among `label_names`, or `model`'s own.
+
+        Args:
+            own_labels: expert's domain -> the expert's labels in order, for text whose labels are numbers.
+        """
+        return make_evaluation(domains, model, self.results, self.settings, label_names, own_labels or {})
 
     def evaluation_of(self, domains: Sequence[Domain], plan: MergePlan) -> Evaluation:
         """Domains as the plan's merge sees them, answered among all labels that its experts know."""
-        return self.evaluation(domains, plan.experts[0], plan.all_labels)
+        own = {expert.name: names for expert, names in zip(plan.experts, plan.label_names, strict=True)}
+        return self.evaluation(domains, plan.experts[0], plan.all_labels, own)
 
     def evaluate(
         self,

@@ -49,6 +49,15 @@ def test_sentences_shared_by_calibration_and_report_are_named(tmp_path: Path):
     assert any("sentences of b (report) stand in a (calibrate) too, for example" in note for note in notes)
 
 
+def test_names_that_look_alike_and_names_used_again_never_share_files(tmp_path: Path):
+    project, _ = add_domain(blank_project(), "yelp 2020", domain("a"), tmp_path / "domains")
+    project, _ = add_domain(project, "yelp-2020", domain("b", seed=1), tmp_path / "domains")
+    first, second = project.domains
+    assert pd.read_csv(first.report)["text"].tolist() != pd.read_csv(second.report)["text"].tolist()
+    again, _ = add_domain(remove(project, "yelp 2020"), "yelp 2020", domain("c", seed=2), tmp_path / "domains")
+    assert again.domains[-1] != first
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path):
     project, _ = add_expert(blank_project(), "first", checkpoint(tmp_path / "first"))
     with pytest.raises(IncompatibleError, match="first and wide cannot be merged: they differ in width"):

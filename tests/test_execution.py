@@ -145,6 +145,17 @@ def test_turns_alternate_between_two_who_both_compute():
     assert sum(a == b for a, b in itertools.pairwise(contested)) <= 5, order
 
 
+def test_a_pause_ends_at_once_when_a_stop_is_asked_for():
+    progress = Progress()
+    started = time.monotonic()
+    progress.pause(0.05)
+    assert time.monotonic() - started >= 0.05
+    threading.Timer(0.05, progress.stop).start()
+    with pytest.raises(StoppedError):
+        progress.pause(WAIT)
+    assert time.monotonic() - started < WAIT / 2
+
+
 def test_a_job_gives_reports_as_they_come_and_then_the_result():
     go_on = threading.Event()
 

@@ -12,7 +12,7 @@ from tiny_models import random_texts, tiny_bert, write_data, write_model
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.domain import Domain
-from fusion_ui.errors import IncompatibleError, RecipeError
+from fusion_ui.errors import DomainError, IncompatibleError, RecipeError
 from fusion_ui.evaluation.candidates import checkpoint_candidate
 from fusion_ui.evaluation.combined import Ensemble
 from fusion_ui.evaluation.scores import Role, score_logits
@@ -174,3 +174,27 @@ def test_the_ensemble_averages_a_label_over_the_members_that_know_it(settings, t
     a, b = first["d"], second["d"]
     expected = torch.stack([a[:, 0], (a[:, 1] + b[:, 1]) / 2, b[:, 2]], dim=1)
     torch.testing.assert_close(together["d"], expected)
+
+
+def test_numbers_stand_for_the_labels_of_their_own_expert_and_never_for_a_place_in_a_union(settings, tmp_path: Path):
+    labels = [("negative", "positive"), ("spam", "ham")]
+    models = [write_model(tmp_path / f"m{i}", tiny_bert(i, labels=names)) for i, names in enumerate(labels)]
+    workspace = Workspace(settings)
+    plan = workspace.plan(recipe_of(models, tmp_path, heads="union"))
+    texts = random_texts(4, 1)
+    evaluation = workspace.evaluation_of([Domain("m1", "m1", "report", texts, ("0", "1", "1", "0"))], plan)
+    named = evaluation.domains[0].domain.labels
+    assert named == ("spam", "ham", "ham", "spam")
+    with pytest.raises(DomainError, match="numbers for labels, and the models have their labels in different orders"):
+        workspace.evaluation_of([Domain("else", "else", "report", texts, ("0", "1", "1", "0"))], plan)
+
+
+def test_a_domain_is_answered_by_the_head_of_the_expert_that_owns_it(settings, tmp_path: Path):
+    models = [write_model(tmp_path / f"m{i}", tiny_bert(i)) for i in range(2)]
+    workspace = Workspace(settings)
+    plan = workspace.plan(recipe_of(models, tmp_path, heads="own"))
+    domain = Domain("films", "films", "report", random_texts(6, 2), ("negative", "positive") * 3)
+    evaluation = workspace.evaluation_of([domain], plan)
+    *_, first = workspace.candidate(plan).stream(evaluation, Progress())
+    *_, owned = workspace.candidate(plan, {"films": "m1"}).stream(evaluation, Progress())
+    assert not torch.allclose(first["films"], owned["films"])

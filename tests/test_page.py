@@ -315,7 +315,7 @@ def test_the_api_refuses_what_the_page_cannot_send(address: str, change: dict[in
     client = Client(address, verbose=False)
     domains = ["tweets", "products", "movies", "news"]
     values: list[object] = [True] * 4 + [False] * 4 + domains + [None] * 4  # there is room for eight experts
-    values += [64, ["regmean"], [], False, 0.9, False]
+    values += [64, ["regmean"], [], False, 0.9, False, None]
     for position, value in change.items():
         values[position] = value
     with pytest.raises(AppError, match=words):  # refused at once, or when the job would start

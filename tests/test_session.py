@@ -28,7 +28,7 @@ def endless() -> Job:
 
 
 def test_a_newer_state_stops_the_work_on_the_older_one_but_no_job():
-    session = Session(blank_project(), REQUEST)
+    session = Session(blank_project(), REQUEST, version=0)
     job = session.job(0, "statistics", endless)
     with session.working(0, Progress()) as progress:
         session.post(REQUEST)
@@ -42,9 +42,9 @@ def test_a_newer_state_stops_the_work_on_the_older_one_but_no_job():
     with session.working(0, Progress()) as late:
         assert late.is_stopped
     assert job.is_running and session.job(1, "statistics", endless) is job
-    session.keep_jobs(["statistics"])
+    session.keep_jobs(1, ["statistics"])
     assert not job.progress.is_stopped
-    session.keep_jobs([])
+    session.keep_jobs(1, [])
     assert job.progress.is_stopped
     again = session.job(1, "statistics", endless)
     assert again is not job
@@ -52,8 +52,20 @@ def test_a_newer_state_stops_the_work_on_the_older_one_but_no_job():
     assert again.progress.is_stopped
 
 
+def test_a_state_that_was_overtaken_on_its_way_is_dropped():
+    session = Session(blank_project(), REQUEST, version=0)
+    session.post(OTHER, sent=2.0)
+    session.post(REQUEST, sent=1.0)
+    session.refuse(RecipeError("late"), sent=1.5)
+    assert session.request == OTHER and session.version == 1 and session.refusal is None
+    session.post(REQUEST, sent=3.0)
+    assert session.request == REQUEST
+    session.post(OTHER)  # another program says nothing of time
+    assert session.request == OTHER
+
+
 def test_what_is_refused_stops_everything_and_waits_to_be_said():
-    session = Session(blank_project(), REQUEST)
+    session = Session(blank_project(), REQUEST, version=0)
     with session.working(0, Progress()) as progress:
         session.refuse(RecipeError("no"))
         assert progress.is_stopped and session.is_stopped
@@ -63,7 +75,7 @@ def test_what_is_refused_stops_everything_and_waits_to_be_said():
 
 
 def test_visitors_have_sessions_of_their_own_and_are_forgotten(tmp_path):
-    sessions = Sessions(lambda: Session(blank_project(), REQUEST), tmp_path)
+    sessions = Sessions(lambda: Session(blank_project(), REQUEST, version=0), tmp_path)
     mine, other = sessions.get("me"), sessions.get("you")
     job = mine.job(mine.version, "key", endless)
     other.post(OTHER)
@@ -71,5 +83,8 @@ def test_visitors_have_sessions_of_their_own_and_are_forgotten(tmp_path):
     (sessions.folder_of(mine) / "file").write_text("mine")
     assert sessions.folder_of(mine) != sessions.folder_of(other)
     sessions.forget("me")
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(sessions.folder_of(other).parent.iterdir())) == 1
+    (tmp_path / "4000000" / "left").mkdir(parents=True)  # no process has that number
+    Sessions(lambda: Session(blank_project(), REQUEST, version=0), tmp_path)
+    assert not (tmp_path / "4000000").exists() and sessions.folder_of(other).is_dir()
     assert job.progress.is_stopped and sessions.get("me") is not mine

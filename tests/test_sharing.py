@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from fusion_ui.errors import StatisticError
 from fusion_ui.merging.recipe import parse_recipe
 from fusion_ui.statistics.bundle import read_statistic, write_statistic
 from fusion_ui.statistics.measure import measure
-from fusion_ui.statistics.sharing import explain_revealing, find_revealing, keep_diagonals, leave_out
+from fusion_ui.statistics.sharing import check_belongs, explain_revealing, find_revealing, keep_diagonals, leave_out
 from fusion_ui.statistics.statistic import Statistic, StatisticKind, StatisticSettings
 from fusion_ui.workspace import Workspace
 
@@ -68,6 +69,21 @@ def test_diagonals_alone_serve_alpha_0_exactly_and_nothing_else(measured, settin
         torch.testing.assert_close(b[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
     with pytest.raises(StatisticError, match=r"hold only the diagonals.*Set alpha to 0"):
         merged(diagonal, 0.5)
+    experts = [{"name": "a", "model": str(checkpoint.directory), "calibration": {"statistics": str(diagonal)}}]
+    plan = Workspace(settings).plan(parse_recipe({"method": "regmean", "parameters": {"alpha": 0}, "experts": experts}))
+    with pytest.raises(StatisticError, match="hold only the diagonals"):  # as a sweep asks
+        plan.with_parameters(alpha=0.5)
+
+
+def test_a_matrix_of_another_size_than_the_layer_is_refused_before_it_is_unpacked(measured, tmp_path: Path):
+    checkpoint, statistic = measured
+    key = "bert.pooler.dense.weight"
+    for is_diagonal in (False, True):
+        wrong = replace(statistic, tensors={**statistic.tensors, key: torch.eye(17)}, is_diagonal=is_diagonal)
+        write_statistic(tmp_path / "wrong.safetensors", wrong)
+        with pytest.raises(StatisticError, match=r"hold a 17 x 17 matrix for bert\.pooler.*which has 16 inputs"):
+            check_belongs(checkpoint, read_statistic(tmp_path / "wrong.safetensors"))
+    check_belongs(checkpoint, statistic)
 
 
 def test_the_file_is_at_most_half_of_naive_float32(measured, tmp_path: Path):

@@ -52,9 +52,10 @@ def fold_adapter(adapter: Path, base: Checkpoint, cache: Path) -> Path:
     Raises:
         CheckpointError: the adapter does not fit the base, or neither of them has a classification head.
     """
-    digest = hashlib.sha256(base.fingerprint.encode())
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        digest.update((adapter / name).read_bytes())
+    digest = hashlib.sha256(f"{base.fingerprint} {base.tokenizer_fingerprint}".encode())
+    for name in (CONFIG_FILE, WEIGHTS_FILE, *TOKENIZER_FILES):
+        if (adapter / name).is_file():
+            digest.update(name.encode() + (adapter / name).read_bytes())
     out = cache / digest.hexdigest()[:32]
     if not out.is_dir():
         with replace_directory(out) as temporary:

@@ -69,10 +69,7 @@ class Checkpoint:
     @property
     def label_names(self) -> tuple[str, ...]:
         """Label names in the order of the head's outputs."""
-        labels = self.config.get("id2label") or {}
-        if not labels:  # transformers leaves the names out where they are its own defaults
-            return tuple(f"LABEL_{i}" for i in range(self.config.get("num_labels", 2)))
-        return tuple(str(labels[key]) for key in sorted(labels, key=int))
+        return labels_of(self.config)
 
     @cached_property
     def tensors(self) -> TensorReader:
@@ -98,6 +95,14 @@ class Checkpoint:
             if path.is_file():
                 digest.update(name.encode() + path.read_bytes())
         return digest.hexdigest()[:32]
+
+
+def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Label names that a config.json gives, in the order of the head's outputs."""
+    labels = config.get("id2label") or {}
+    if not labels:  # transformers leaves the names out where they are its own defaults
+        return tuple(f"LABEL_{i}" for i in range(config.get("num_labels", 2)))
+    return tuple(str(labels[key]) for key in sorted(labels, key=int))
 
 
 def architecture_of(config: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from fusion_ui.checkpoints.adapters import fold_adapter, is_adapter, read_adapter_config
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.limits import check_untrusted
+from fusion_ui.checkpoints.trial import try_in_child
 from fusion_ui.errors import CheckpointError
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
@@ -51,17 +52,25 @@ def find_checkpoint(
             "Merge it into its base before, and bring the whole model."
         )
     try:
-        whole = _locate(f"{name}'s base", base, None, token, progress)
+        # A stranger's word is never taken for a folder of this machine, even if one has that name.
+        take = _locate if trusts_paths or is_given else _download
+        whole = take(f"{name}'s base", base, None, token, progress)
     except CheckpointError as error:
         raise CheckpointError(f"{error} The adapter {name} needs it: set 'base' in the recipe.") from None
     if is_adapter(whole.directory):
         raise CheckpointError(f"The base of the adapter {name} is an adapter itself. Set 'base' to a whole model.")
+    if not trusts_paths:
+        try_in_child(whole.directory, name=whole.name, progress=progress)
     return replace(found, directory=fold_adapter(found.directory, whole, settings.adapters_dir))
 
 
 def _locate(name: str, model: str, revision: str | None, token: str | None, progress: Progress | None) -> Checkpoint:
     if is_directory(model):
         return Checkpoint(name, Path(model), model)
+    return _download(name, model, revision, token, progress)
+
+
+def _download(name: str, model: str, revision: str | None, token: str | None, progress: Progress | None) -> Checkpoint:
     repository, _, pinned = model.partition("@")
     if not is_repository_id(repository):
         raise CheckpointError(

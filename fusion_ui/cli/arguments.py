@@ -17,11 +17,12 @@ TextColumn = Annotated[str, typer.Option("--text-column", help="Column that hold
 LabelColumn = Annotated[str, typer.Option("--label-column", help="Column that holds the label.")]
 
 
-def open_workspace() -> Any:
-    """The workspace under this environment's settings."""
+def open_workspace(**changes: Any) -> Any:
+    """The workspace under this environment's settings, over which go those of `changes` that are not None."""
     from fusion_ui.workspace import Workspace  # late: torch and transformers take seconds to import
 
-    return Workspace(read_settings())
+    given = {name: value for name, value in changes.items() if value is not None}
+    return Workspace(read_settings().model_copy(update=given))
 
 
 def recipe_from(path: Path, parameters: list[str] | None) -> Any:

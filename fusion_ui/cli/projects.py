@@ -54,4 +54,4 @@ def serve(host: str | None = None, port: Annotated[int | None, typer.Option(min=
     """Prepare the demo and serve the page."""
     from fusion_ui.ui.serving import serve as serve_page
 
-    serve_page(open_workspace(), host, port, terminal_progress())
+    serve_page(open_workspace(host=host, port=port), terminal_progress())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from fusion_ui.domains.cells import normalise_label
+from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError
 
 _DECIMAL = re.compile(r"[+-]?([0-9]*\.[0-9]+(e[+-]?[0-9]+)?|[0-9]+e[+-]?[0-9]+)")
@@ -34,6 +36,32 @@ def encode_labels(domain: str, labels: Sequence[str], label_names: Sequence[str]
             f"It knows: {', '.join(label_names)}. {_advise(unknown, len(labels))}"
         )
     return tuple(positions[keys[label]] for label in labels)
+
+
+def name_numbers(domain: Domain, label_names: Sequence[str], own_labels: Mapping[str, Sequence[str]]) -> Domain:
+    """The domain with numbers for labels replaced by the names that they stand for in its own expert.
+
+    Args:
+        label_names: labels among which models choose, perhaps those of several experts together.
+        own_labels: domain name -> labels of its own expert, in order.
+
+    Raises:
+        DomainError: numbers, an order that differs between the experts, and no expert of the domain.
+    """
+    known = {normalise_label(name).casefold() for name in label_names}
+    if not domain.labels or any(normalise_label(label).casefold() in known for label in set(domain.labels)):
+        return domain
+    orders = {tuple(names) for names in own_labels.values()}
+    own = own_labels.get(domain.name) or (orders.pop() if len(orders) == 1 else None)
+    if own is None and orders:
+        raise DomainError(
+            f"The domain {domain.name} has numbers for labels, and the models have their labels in different orders. "
+            "Write the labels' names into the file, or make it some model's own domain."
+        )
+    if own is None:
+        return domain
+    positions = encode_labels(domain.name, domain.labels, own)
+    return replace(domain, labels=tuple(own[position] for position in positions))
 
 
 def _listed(labels: Sequence[str]) -> str:

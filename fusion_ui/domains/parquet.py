@@ -14,6 +14,7 @@ from fusion_ui.domains.table import Row, Table
 from fusion_ui.errors import DomainError
 
 Result = TypeVar("Result")
+MAX_ROWS = 5_000_000
 
 
 def read_parquet(path: Path) -> ParquetTable:
@@ -61,6 +62,10 @@ class ParquetTable(Table):
 
 def _open(path: Path) -> ParquetTable:
     with pq.ParquetFile(path) as file:
+        if file.metadata.num_rows > MAX_ROWS:  # a few kilobytes can say a billion times the same
+            raise DomainError(
+                f"{path} has {file.metadata.num_rows:,} rows, and at most {MAX_ROWS:,} are read. Take a part of it."
+            )
         return ParquetTable(tuple(file.schema_arrow.names), file.metadata.num_rows, (), path)
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.labels import name_numbers
 from fusion_ui.errors import CheckpointError
 from fusion_ui.evaluation.store import ResultStore
 from fusion_ui.evaluation.stream import EncodedDomain, Logits, chunk_ends, compute_chunk, encode_domain
@@ -55,18 +57,20 @@ def make_evaluation(
     store: ResultStore,
     settings: Settings,
     label_names: tuple[str, ...] | None = None,
+    own_labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Evaluation:
     """Tokenise domains for models that share `checkpoint`'s tokenizer.
 
     Args:
         label_names: labels among which models choose; None: the checkpoint's own.
+        own_labels: domain -> the labels of its own expert in order, which numbers in its text then stand for.
 
     Raises:
         DomainError: a domain has a label that the model does not know.
     """
     tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
     label_names = label_names or checkpoint.label_names
-    encoded = tuple(encode_domain(domain, tokenizer, label_names) for domain in domains)
+    encoded = tuple(encode_domain(name_numbers(d, label_names, own_labels), tokenizer, label_names) for d in domains)
     key = f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}"
     return Evaluation(encoded, label_names, tokenizer, key, store, settings.max_tokens_per_batch)
 
@@ -153,13 +157,20 @@ def checkpoint_candidate(
     """
 
     def load(_: Progress) -> Callable[[Batch], Tensor]:
-        if skeleton is not None:
+        if skeleton is not None and _computes_alike(skeleton, checkpoint):
             return bind_weights(skeleton, {name: checkpoint.tensors.read(name) for name in checkpoint.tensors.names})
         model = _cached_model(checkpoint.fingerprint, checkpoint)
         return lambda batch: compute_logits(model, batch)
 
     names = tuple((labels or {}).get(label, label) for label in checkpoint.label_names)
     return SingleModel(name, title, f"checkpoint {checkpoint.fingerprint}", color, True, names, load)
+
+
+def _computes_alike(a: Checkpoint, b: Checkpoint) -> bool:
+    """True if two models differ in weights and labels alone, so that one's module serves the other."""
+    apart = {"id2label", "label2id", "num_labels", "_name_or_path", "transformers_version", "finetuning_task"}
+    first, second = ({k: v for k, v in model.config.items() if k not in apart} for model in (a, b))
+    return first == second
 
 
 def bind_weights(skeleton: Checkpoint, tensors: Mapping[str, Tensor]) -> Callable[[Batch], Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,6 +40,8 @@ class OwnHeads(Candidate):
     """A merged encoder under the heads of its experts: each domain is answered by the head that is meant for it."""
 
     members: tuple[SingleModel, ...]
+    owners: Mapping[str, str]
+    """Domain name -> name of the expert whose own it is."""
 
     def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
         """Logits of the first examples of every domain, more with every step, until all are there."""
@@ -61,9 +63,10 @@ class OwnHeads(Candidate):
         ]  # fmt: skip
 
     def _owner(self, domain: Domain) -> SingleModel:
-        """The head of the expert of that name, else the first that knows all the domain's labels, else the first."""
+        """The head of the domain's own expert or of that name, else the first that knows all its labels, else any."""
         labels = {label.casefold() for label in domain.labels}
-        named = [member for member in self.members if member.name == domain.name]
+        own = self.owners.get(domain.name, domain.name)
+        named = [member for member in self.members if member.name == own]
         knowing = [m for m in self.members if labels <= {label.casefold() for label in m.label_names}]
         return [*named, *knowing, *self.members][0]
 

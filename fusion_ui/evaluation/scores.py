@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -53,6 +54,7 @@ def score_logits(
     return DomainScore(domain, split, role, value, num_correct, len(predicted), len(labels), low, high)
 
 
+@lru_cache(maxsize=100_000)
 def wilson_interval(num_correct: int, num_examples: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval for a proportion; (0, 1) where nothing was counted yet."""
     if num_examples == 0:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
@@ -59,7 +59,20 @@ class MergePlan:
     def with_parameters(self, **parameters: object) -> MergePlan:
         """The same plan with some of the method's parameters replaced."""
         recipe = self.recipe.with_parameters(**parameters)
-        return replace(self, recipe=recipe, method=recipe.make_method())
+        changed = replace(self, recipe=recipe, method=recipe.make_method())
+        changed.check_diagonals()
+        return changed
+
+    def check_diagonals(self) -> None:
+        """Raise `StatisticError` where statistics hold diagonals alone and the method would use more."""
+        if StatisticKind.GRAM not in self.method.requires or getattr(self.method, "alpha", 0) == 0:
+            return
+        for expert, source in zip(self.experts, self.calibration, strict=True):
+            if isinstance(source, Path) and read_statistic(source).is_diagonal:
+                raise StatisticError(
+                    f"The statistics of {expert.name} hold only the diagonals of the Gram matrices, which serve "
+                    "alpha = 0 alone. Set alpha to 0, or ask the data's owner for whole matrices."
+                )
 
     @cached_property
     def family_key(self) -> str:
@@ -93,7 +106,9 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
     check_mergeable(headers, heads)
     labels = _align(recipe, experts, heads)
     calibration = tuple(_find_calibration(e.name, e.calibration, method) for e in recipe.experts)
-    return MergePlan(recipe, method, experts, base, calibration, labels)
+    plan = MergePlan(recipe, method, experts, base, calibration, labels)
+    plan.check_diagonals()
+    return plan
 
 
 def _align(recipe: MergeRecipe, experts: Sequence[Checkpoint], parameters: frozenset[str]) -> LabelSpace:
@@ -149,16 +164,25 @@ def _find_calibration(expert: str, calibration: Calibration | None, method: Merg
             f"{method.title} needs calibration data for {expert}: give 'data' or 'statistics' under 'calibration'."
         )
     if calibration.statistics is not None:
-        statistic = read_statistic(Path(calibration.statistics))
-        if statistic.is_diagonal and getattr(method, "alpha", 0) > 0:
-            raise StatisticError(
-                f"The statistics of {expert} hold only the diagonals of the Gram matrices, which serve alpha = 0 "
-                "alone. Set alpha to 0, or ask the data's owner for whole matrices."
-            )
+        read_statistic(Path(calibration.statistics))
         return Path(calibration.statistics)
     assert calibration.data is not None  # the recipe's own check: exactly one of the two
     # Statistics need no labels, so a missing label column is not asked for.
-    return load_domain(Path(calibration.data), expert, calibration.text_column, None)
+    return _read_text(Path(calibration.data), expert, calibration.text_column, _stamp(Path(calibration.data)))
+
+
+@lru_cache(maxsize=64)
+def _read_text(path: Path, expert: str, text_column: str, stamp: tuple[int, int] | None) -> Domain:
+    """The calibration text, read again only when the file has changed: a slider asks for it many times a second."""
+    return load_domain(path, expert, text_column, None)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes with a file's content; None for one that is not there."""
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def _identity(source: Domain | Path | None) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from fusion_ui.checkpoints.adapters import adapter_bytes, is_adapter, read_adapter_config
-from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.checkpoints.checkpoint import Checkpoint, labels_of
 from fusion_ui.checkpoints.compatibility import ModelHeader, find_problems, read_header
 from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.checkpoints.similarity import find_strangers
-from fusion_ui.errors import FusionError
+from fusion_ui.errors import CheckpointError, FusionError
+from fusion_ui.merging.labels import align_labels
 from fusion_ui.merging.recipe import Expert, MergeRecipe
 from fusion_ui.settings import Settings
 from fusion_ui.sources.hub import describe_model, is_repository_id
@@ -89,7 +90,9 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
         except FusionError as error:
             problems.append(str(error))
     if headers:
-        problems += find_problems(headers, output_parameters(headers[0].shapes))
+        problems += find_problems(headers, output_parameters(headers[0].shapes)) or _find_label_problems(
+            recipe, headers
+        )
     local = [_local(entry) for entry in recipe.experts if is_directory(entry.model)]
     warnings = [] if problems or len(local) < 2 else find_strangers(local)
     machine = measure_machine(settings.cache_dir)
@@ -103,6 +106,16 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
                 "Free some, or merge fewer or smaller models."
             )
     return Preflight(tuple(headers), tuple(problems), tuple(warnings), download, disk, memory, seconds, machine)
+
+
+def _find_label_problems(recipe: MergeRecipe, headers: Sequence[ModelHeader]) -> list[str]:
+    entries = {entry.name: entry for entry in recipe.experts}
+    named = [(h.name, [entries[h.name].labels.get(label, label) for label in labels_of(h.config)]) for h in headers]
+    try:
+        align_labels(named, recipe.heads, output_parameters(headers[0].shapes))
+    except FusionError as error:
+        return [str(error)]
+    return []
 
 
 def describe_expert(entry: Expert, base: str | None = None, token: str | None = None) -> ModelHeader:
@@ -127,6 +140,8 @@ def describe_expert(entry: Expert, base: str | None = None, token: str | None = 
             return ModelHeader(entry.name, remote.config, shapes, num_bytes, download)
         named = remote.adapter_config
     whole = base or str(named.get("base_model_name_or_path") or "")
+    if whole in ("", entry.model):
+        raise CheckpointError(f"The adapter {entry.name} does not name a whole model as its base. Set 'base'.")
     under = describe_expert(entry.model_copy(update={"model": whole, "revision": None}), None, token)
     return replace(under, num_bytes=under.num_bytes + num_bytes, download_bytes=under.download_bytes + download)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import DomainError, RecipeError
 from fusion_ui.projects.corpus import split_sentences
 from fusion_ui.projects.project import Project, ProjectDomain, ProjectExpert
-from fusion_ui.sources.files import replace_directory
 from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.sharing import check_belongs
 
@@ -78,10 +78,10 @@ def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tup
             "for calibration, for choosing alpha and for the report."
         )
     sizes = {split: min(int(share * len(frame)), most) for split, (share, most) in SHARES.items()}
-    target = folder / re.sub(r"[^\w-]+", "-", name)
-    with replace_directory(target) as temporary:
-        for split, rows in split_sentences(frame, sizes, seed=0).items():
-            rows.to_csv(temporary / f"{split}.csv", index=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = Path(tempfile.mkdtemp(dir=folder))  # never one that was there: what reads it goes by its path
+    for split, rows in split_sentences(frame, sizes, seed=0).items():
+        rows.to_csv(target / f"{split}.csv", index=False)
     files = {split: target / f"{split}.csv" for split in SHARES}
     domain = ProjectDomain(name, name, target / "calibrate.csv", **files)
     owner = next((e for e in project.experts if not e.domain and e.name == name), None) or next(
@@ -94,8 +94,8 @@ def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tup
     return replace(project, domains=(*project.domains, domain), experts=experts), notes
 
 
-def use_statistics(project: Project, expert: str, path: Path) -> Project:
-    """The project with an expert's statistics taken from a file instead of any data.
+def use_statistics(project: Project, expert: str, path: Path, folder: Path) -> Project:
+    """The project with an expert's statistics taken from a copy of a file, in `folder`, instead of any data.
 
     Raises:
         StatisticError: the file is damaged or belongs to another model.
@@ -105,7 +105,10 @@ def use_statistics(project: Project, expert: str, path: Path) -> Project:
     if found is None:
         raise RecipeError(f"There is no model {expert[:80]!r} in this project. Add it first.")
     check_belongs(Checkpoint(found.name, found.model, found.source), read_statistic(path))
-    experts = tuple(replace(e, statistics=path) if e is found else e for e in project.experts)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = Path(tempfile.mkdtemp(dir=folder)) / "statistics.safetensors"  # a file in use is never written over
+    shutil.copyfile(path, kept)
+    experts = tuple(replace(e, statistics=kept) if e is found else e for e in project.experts)
     return replace(project, experts=experts)
 
 

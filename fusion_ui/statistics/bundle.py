@@ -84,6 +84,12 @@ def read_statistic(path: Path) -> Statistic:
         raise StatisticError(f"The statistics file {path} is damaged: {error}. Make it again.") from None
 
 
+def gram_side(statistic: Statistic, key: str) -> int:
+    """n of the n x n Gram stored under `key`, without reading it from a file."""
+    tensors = statistic.tensors
+    return tensors.side(key) if isinstance(tensors, _StoredTensors) else len(tensors[key])
+
+
 def pack_triangle(gram: Float[Tensor, "n n"]) -> Float[Tensor, " packed"]:
     """The upper triangle, diagonal included, row by row, in float32."""
     return gram[_triangle(len(gram))].float()
@@ -129,7 +135,7 @@ class _StoredTensors(Mapping[str, Tensor]):
 
     def __init__(self, path: Path, layout: str) -> None:
         self._file, self._unpack = safe_open(path, framework="pt"), _PACKINGS[layout][1]
-        self._keys = tuple(self._file.keys())
+        self._keys, self._is_diagonal = tuple(self._file.keys()), layout == "diagonal"
         for key in self._keys if layout != "plain" else ():
             (num_entries,) = self._file.get_slice(key).get_shape()
             if layout == "triangle":
@@ -139,6 +145,11 @@ class _StoredTensors(Mapping[str, Tensor]):
         if key not in self._keys:
             raise KeyError(key)
         return self._unpack(self._file.get_tensor(key))
+
+    def side(self, key: str) -> int:
+        """n of a stored n x n Gram, from the header alone."""
+        (num_entries,) = self._file.get_slice(key).get_shape()
+        return num_entries if self._is_diagonal else _side(num_entries)
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys  # the inherited one would read the tensor

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.errors import StatisticError
+from fusion_ui.statistics.bundle import gram_side
 from fusion_ui.statistics.statistic import LinearInput, Statistic, StatisticKind
 
 
@@ -26,13 +27,23 @@ def check_belongs(expert: Checkpoint, statistic: Statistic, kind: StatisticKind 
             f"(fingerprint {statistic.checkpoint[:8]}, this model has {expert.fingerprint[:8]}). "
             "Measure them again on this model with `fusion-ui stats`."
         )
+    for name, entry in statistic.inputs.items() if kind is StatisticKind.GRAM else ():
+        if not entry.tensor:
+            continue
+        shape = expert.tensors.shape(name) if name in expert.tensors.names else ()
+        width = shape[0 if entry.is_transposed else 1] if len(shape) == 2 else 0
+        if (side := gram_side(statistic, entry.tensor)) != width:
+            raise StatisticError(
+                f"The statistics given for {expert.name} hold a {side} x {side} matrix for {name}, which has {width} "
+                "inputs. The file is damaged: measure it again with `fusion-ui stats`."
+            )
 
 
 def find_revealing(statistic: Statistic, rows_per_feature: float = 1.0) -> list[str]:
     """Linear weights whose Gram was summed over fewer rows than `rows_per_feature` times its features."""
     if statistic.is_diagonal:
         return []
-    sizes = {key: len(tensor) for key, tensor in statistic.tensors.items()}
+    sizes = {key: gram_side(statistic, key) for key in statistic.tensors}
     return [
         name
         for name, entry in statistic.inputs.items()

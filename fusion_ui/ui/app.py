@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,6 +27,10 @@ HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="
 <span class="facts">{count} experts · one base · no training data needed</span></header>"""
 
 
+# Requests travel side by side and may arrive in another order than they were sent: the last input says when it was.
+STAMP = "(...values) => [...values.slice(0, -1), performance.timeOrigin + performance.now()]"
+
+
 def describe_project(project: Project) -> str:
     """The header of the page."""
     return HEADER.format(title=html.escape(project.title), count=len(project.experts))
@@ -34,7 +39,8 @@ def describe_project(project: Project) -> str:
 def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
     """The page over a prepared project."""
     handlers, start = Handlers(workspace, project), default_request(project)
-    with gr.Blocks(title="Fusion UI", analytics_enabled=False, fill_width=True) as app:
+    # What is added to a project is copied to its visitor's folder, so what gradio received can go soon.
+    with gr.Blocks(title="Fusion UI", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)) as app:
         header = gr.HTML(describe_project(project))
         with gr.Row():
             with gr.Column(scale=1, min_width=330, elem_id="controls"):
@@ -59,10 +65,17 @@ def _wire(app: gr.Blocks, handlers: Handlers, models: ModelsPanel, methods: Meth
     parameters = {MAIN: fuse.slider, **methods.parameters}
     controls = [*models.included, *models.calibration, models.num_examples, methods.methods, methods.references]
     controls += [fuse.is_from_zero, *parameters.values()]
+    stamp = gr.Number(visible=False)
     read = _reader(list(parameters))
 
-    async def post(request: gr.Request, *values: Any) -> None:  # on the event loop, so in the order of arrival
-        handlers.post(read(values, handlers.sessions.get(request.session_hash).project), request.session_hash)
+    async def post(request: gr.Request, *values: Any) -> Any:
+        *shown, sent = values
+        try:
+            state = read(tuple(shown), handlers.sessions.get(request.session_hash).project)
+            handlers.post(state, request.session_hash, sent if isinstance(sent, int | float) else None)
+            return await asyncio.to_thread(handlers.draw_known, request.session_hash)
+        except Exception as error:
+            raise as_message(error) from None
 
     def run(request: gr.Request) -> Iterator[Any]:
         yield from _guarded(handlers.run(request.session_hash))
@@ -80,7 +93,8 @@ def _wire(app: gr.Blocks, handlers: Handlers, models: ModelsPanel, methods: Meth
     sliders = [fuse.slider, models.num_examples, *(c for c in parameters.values() if isinstance(c, gr.Slider))]
     triggers = [event for slider in dict.fromkeys(sliders) for event in (slider.input, slider.release)]
     triggers += [control.input for control in controls if not isinstance(control, gr.Slider)]
-    at_once: dict[str, Any] = {"queue": False, "trigger_mode": "multiple", "show_progress": "hidden"}
+    controls = [*controls, stamp]
+    at_once: dict[str, Any] = {"queue": False, "trigger_mode": "multiple", "show_progress": "hidden", "js": STAMP}
     in_turn: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", "concurrency_id": "fuse"}
     idle = in_turn | {"concurrency_id": "idle", "concurrency_limit": 16, "api_visibility": "private"}
 
@@ -88,13 +102,15 @@ def _wire(app: gr.Blocks, handlers: Handlers, models: ModelsPanel, methods: Meth
         ran = posted.success(run, None, drawing, **in_turn, concurrency_limit=4, **options)
         ran.success(fill_curve, None, [fuse.curve, fuse.best], **idle)
 
-    evaluate_after(gr.on([app.load, *triggers], post, controls, None, **at_once, api_name="post"), api_name="run")
+    evaluate_after(
+        gr.on([app.load, *triggers], post, controls, fuse.figure, **at_once, api_name="post"), api_name="run"
+    )
     fuse.stop.click(stop, None, fuse.status, queue=False, show_progress="hidden", api_visibility="private")
     fuse.download.click(None, fuse.numbers, None, js=DOWNLOAD_CSV)
     app.unload(forget)
 
     def chain(event: Any) -> None:
-        posted = event.success(post, controls, None, **at_once, api_visibility="private")
+        posted = event.success(post, controls, fuse.figure, **at_once, api_visibility="private")
         evaluate_after(posted, api_visibility="private")
 
     return chain
@@ -115,8 +131,8 @@ def _reader(parameters: list[tuple[str, str]]) -> Callable[[tuple[Any, ...], Pro
             experts=tuple(name for name, is_included in zip(names, included, strict=True) if is_included),
             calibration=tuple(zip(names, calibration, strict=True)),
             num_examples=num_examples,
-            methods=tuple(methods),
-            references=tuple(references),
+            methods=tuple(methods or ()),
+            references=tuple(references or ()),
             parameters=tuple((method, tuple(values.items())) for method, values in by_method.items()),
             is_from_zero=bool(is_from_zero),
         )

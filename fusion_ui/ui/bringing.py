@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -92,10 +93,8 @@ class Bringing:
             raise StatisticError("Choose a statistics file first.")
         if not expert:
             raise RecipeError("Choose the model that the statistics were measured on.")
-        kept = self.sessions.folder_of(session) / "statistics" / Path(path).name
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, kept)
-        self._change(session, use_statistics(session.own, expert, kept))
+        folder = self.sessions.folder_of(session) / "statistics"
+        self._change(session, use_statistics(session.own, str(expert), Path(path), folder))
         return [f"{expert} is calibrated by its statistics file."]
 
     def remove(self, session_id: str | None, name: str) -> list[str]:
@@ -133,7 +132,9 @@ class Bringing:
     ) -> Checkpoint:
         settings = self.workspace.settings
         if files:
-            folder = self.sessions.folder_of(session) / "models" / str(len(session.own.experts)) / "uploaded"
+            models = self.sessions.folder_of(session) / "models"
+            models.mkdir(exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=models)) / ((_clean(name) and "model") or Path(files[0]).stem[:60])
             try:
                 receive_upload([Path(file) for file in files], folder, progress=progress)
                 check_untrusted(folder, name=name or "uploaded")
@@ -147,7 +148,9 @@ class Bringing:
             raise CheckpointError("Name a model on the hub, or choose its files.")
         if is_directory(model) and not settings.allows_folders:
             raise CheckpointError("Folders of this machine can be named only where the page runs for you alone.")
-        return self._try(find_checkpoint(name or model, model, settings, token=token, progress=progress), progress)
+        is_local = is_directory(model)
+        found = find_checkpoint(name or model, model, settings, token=token, progress=progress, trusts_paths=is_local)
+        return self._try(found, progress)
 
     def _try(self, found: Checkpoint, progress: Progress) -> Checkpoint:
         """Load what may be hostile in a child process first, with limits of time and memory."""

@@ -46,7 +46,8 @@ def compare(workspace: Workspace, project: Project, request: FuseRequest, evalua
     plans = {name: workspace.plan(request.recipe(project, name)) for name in request.methods}
     experts = checkpoints_of(project)
     first = experts[project.experts[0].name]
-    candidates: list[Candidate] = [workspace.candidate(plan) for plan in plans.values()]
+    owners = {expert.domain: expert.name for expert in project.experts if expert.domain}
+    candidates: list[Candidate] = [workspace.candidate(plan, owners) for plan in plans.values()]
     included = [
         checkpoint_candidate(f"expert {n}", f"Expert {n}", experts[n], EXPERT_COLOR, first) for n in request.experts
     ]
@@ -73,4 +74,6 @@ def project_evaluation(workspace: Workspace, project: Project, split: str) -> Ev
     domains = [load_domain(getattr(d, split), d.name, title=d.title) for d in project.domains]
     experts = list(checkpoints_of(project).values())
     known = {label.casefold(): label for expert in reversed(experts) for label in reversed(expert.label_names)}
-    return workspace.evaluation(domains, experts[0], tuple(reversed(known.values())))
+    models = checkpoints_of(project)
+    own = {expert.domain or expert.name: models[expert.name].label_names for expert in project.experts}
+    return workspace.evaluation(domains, experts[0], tuple(reversed(known.values())), own)

@@ -14,7 +14,8 @@ DRAW_FIGURE = """
 const box = element.querySelector('.live-plot');
 const draw = () => {
   const figure = props.value;
-  if (!figure || !figure.layout || !window.Plotly) return;
+  if (!figure || !figure.layout || !window.Plotly || figure.version < box.version) return;
+  box.version = figure.version;
   const style = getComputedStyle(element);
   const ink = style.getPropertyValue('--body-text-color').trim() || '#222';
   const grid = style.getPropertyValue('--border-color-primary').trim() || '#ddd';

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from fusion_ui.errors import FusionError, StoppedError
+from fusion_ui.errors import FusionError, StatisticError, StoppedError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.execution import Job
 from fusion_ui.merging.plan import MergePlan
@@ -32,6 +32,10 @@ REDRAW_SECONDS = 0.15
 CURVE_ALPHAS = (0.0, 1.0, 0.5, 0.9, 0.7, 0.3, 0.1, 0.8, 0.6, 0.4, 0.2, 0.95)
 """Coarse to fine, so that the curve has its shape early."""
 
+TABLE_SECONDS = 1.0
+"""Between two drawings of the table, which cost a browser more than the figures."""
+SETTLE_SECONDS = 0.05
+"""How long a state of the controls must stand before a merge for it begins. What is known is drawn at once."""
 MAX_EVALUATIONS = 16
 """Tokenised splits of projects kept in memory."""
 
@@ -57,7 +61,7 @@ class Handlers:
                 self._evaluations.popitem(last=False)
         return found
 
-    def post(self, request: FuseRequest, session_id: str | None) -> None:
+    def post(self, request: FuseRequest, session_id: str | None, sent: float | None = None) -> None:
         """Check the controls and put their state into the visitor's mailbox.
 
         What is impossible stops the visitor's work; the reason stays in the mailbox for `run`, which can show it.
@@ -67,9 +71,30 @@ class Handlers:
             if session.project.is_complete:
                 request.check(session.project)
         except FusionError as error:
-            session.refuse(error)
+            session.refuse(error, sent)
         else:
-            session.post(request)
+            session.post(request, sent)
+
+    def draw_known(self, session_id: str | None) -> Any:
+        """The figure for the newest state, if all its numbers are known: drawn at once, without a turn in the queue.
+
+        `run` draws the same again with everything else. A figure says which state it belongs to, so one that was
+        overtaken on its way is not drawn over a newer one.
+        """
+        session = self.sessions.get(session_id)
+        version, request = session.version, session.request
+        if session.refusal is not None or session.is_stopped or not session.project.is_complete:
+            return gr.skip()
+        try:
+            comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
+            if not all(candidate.is_known(comparison.evaluation) for candidate in comparison.candidates):
+                return gr.skip()
+            rows = self.workspace.evaluate(comparison.candidates, comparison.evaluation, comparison.in_domain)
+            shown = {row.candidate.name: row for row in rows}
+            session.check(version)
+        except FusionError:  # `run` says it
+            return gr.skip()
+        return render_accuracy(session.project, shown, frozenset(), request.is_from_zero) | {"version": version}
 
     def stop(self, session_id: str | None) -> dict[str, Any]:
         """Stop the visitor's work."""
@@ -85,6 +110,9 @@ class Handlers:
             raise session.refusal
         if not session.project.is_complete:
             yield *self._draw(session, request, frozenset()), render_status("Add models and data on the left.")
+            return
+        if session.drawn_version == version:  # letting go of the slider says again what its last move said
+            yield _only_status(gr.skip())
             return
         if session.is_stopped:  # queued before Stop was pressed
             yield _only_status(render_status("Stopped. Move a control to go on."))
@@ -102,11 +130,12 @@ class Handlers:
 
     def _run(self, session: Session, version: int, request: FuseRequest) -> Iterator[Drawing]:
         comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
+        session.check(version)
         session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
         if MAIN[0] in comparison.plans:
             session.use_curve(comparison.plans[MAIN[0]].family_key)
         unmeasured = comparison.unmeasured(self.workspace)
-        session.keep_jobs([plan.family_key for plan in unmeasured.values()])
+        session.keep_jobs(version, [plan.family_key for plan in unmeasured.values()])
         jobs = {name: self._start_measuring(session, version, plan) for name, plan in unmeasured.items()}
         waiting, started = {candidate.name for candidate in comparison.candidates}, time.perf_counter()
         # What needs no measuring is evaluated meanwhile.
@@ -119,7 +148,9 @@ class Handlers:
         session.check(version)
         seconds = f"all numbers in {time.perf_counter() - started:.1f} s"
         detail = ", ".join(filter(None, [self._merge_seconds(comparison), seconds]))
-        yield *self._draw(session, request, frozenset()), render_status("Up to date", None, detail)
+        figure, curve, best, numbers = self._draw(session, request, frozenset())
+        session.drawn_version = version
+        yield figure, curve, best, numbers, render_status("Up to date", None, detail)
 
     def _start_measuring(self, session: Session, version: int, plan: MergePlan) -> Job:
         """Measure what the plan's method needs. Goes on while the controls move, unless they leave it unneeded."""
@@ -137,11 +168,15 @@ class Handlers:
         jobs: dict[str, Job],
     ) -> Iterator[Drawing]:
         """Merge and evaluate some candidates of the comparison, drawing as numbers come."""
-        for plan in comparison.pending_merges(candidates):
+        pending = comparison.pending_merges(candidates)
+        if pending:  # while the slider is on its way, nothing is begun that would hold up the value it comes to
+            with session.working(version, self.workspace.turns.urgent_progress()) as settling:
+                settling.pause(SETTLE_SECONDS)
+        for plan in pending:
             job = Job(partial(self.workspace.merge, plan), self.workspace.turns.urgent_progress)
             with session.working(version, job.progress):
                 yield from _follow(session, version, job)
-        request, drawn = session.request, time.perf_counter()
+        request, drawn, tabled = session.request, time.perf_counter(), time.perf_counter()
         with session.working(version, self.workspace.turns.urgent_progress()) as progress:
             rows = self.workspace.evaluate(candidates, comparison.evaluation, comparison.in_domain, progress)
             for row in rows:
@@ -152,8 +187,11 @@ class Handlers:
                     fraction = _count(comparison, session.shown, waiting)
                     detail = _latest(jobs) or self._merge_seconds(comparison)
                     status = render_status(f"Evaluating, {fraction:.0%}", fraction, detail)
-                    yield *self._draw(session, request, frozenset(waiting)), status
+                    figure, curve, best, numbers = self._draw(session, request, frozenset(waiting))
+                    is_due = time.perf_counter() - tabled > TABLE_SECONDS
+                    yield figure, curve, best, numbers if is_due else gr.skip(), status
                     drawn = time.perf_counter()
+                    tabled = drawn if is_due else tabled
                     self._prepare_in_background(comparison)  # now that something is on screen
         self._prepare_in_background(comparison)
 
@@ -169,6 +207,8 @@ class Handlers:
         yield gr.skip(), gr.skip()
         if MAIN[0] not in request.methods or session.is_stopped or not session.project.is_complete:
             return
+        if len(session.curve) == len(CURVE_ALPHAS):  # drawn with the figures
+            return
         plan = self.workspace.plan(request.recipe(session.project, MAIN[0]))
         in_domain = tuple(expert.domain for expert in session.project.experts if expert.name in request.experts)
         try:
@@ -183,12 +223,15 @@ class Handlers:
                     yield self._draw_curve(session), self._best(session)
         except StoppedError:
             return
+        except StatisticError:  # diagonals alone have no curve; the slider's own value says why
+            return
         yield self._draw_curve(session), self._best(session)
 
     def _draw(
         self, session: Session, request: FuseRequest, stale: frozenset[str]
     ) -> tuple[Figure, Figure, dict[str, Any], pd.DataFrame]:
         figure = render_accuracy(session.project, session.shown, stale, request.is_from_zero)
+        figure |= {"version": session.version}
         numbers = render_numbers(session.project, session.shown)
         return figure, self._draw_curve(session), self._best(session), numbers
 
@@ -226,7 +269,7 @@ def _latest(jobs: dict[str, Job]) -> str:
     return f"{running.latest[1]} ({running.latest[0]:.0%})" if running and running.latest else ""
 
 
-def _only_status(status: dict[str, Any]) -> Drawing:
+def _only_status(status: Any) -> Drawing:
     return gr.skip(), gr.skip(), gr.skip(), gr.skip(), status
 
 

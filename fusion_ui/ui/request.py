@@ -53,7 +53,8 @@ class FuseRequest:
         for name in self.experts:
             if name not in experts:
                 raise RecipeError(f"There is no expert {str(name)[:40]!r} in this project.")
-            if calibration.get(name) not in ({*domains, FROM_FILE} if experts[name].statistics else domains):
+            known = {*domains, FROM_FILE} if experts[name].statistics else {*domains}
+            if not isinstance(calibration.get(name), str) or calibration[name] not in known:
                 raise RecipeError(
                     f"There is no calibration data {str(calibration.get(name))[:40]!r} for {name} in this project."
                 )

@@ -17,14 +17,14 @@ from fusion_ui.ui.theme import CSS, make_theme, page_head
 from fusion_ui.workspace import Workspace
 
 
-def serve(workspace: Workspace, host: str | None, port: int | None, progress: Progress) -> None:
+def serve(workspace: Workspace, progress: Progress) -> None:
     """Prepare the demo, measure what the first page needs, and serve until interrupted.
 
     Raises:
         SettingsError: the port is taken.
         SourceUnavailableError, CorruptedDownloadError: the demo cannot be prepared.
     """
-    host, port = host or workspace.settings.host, port or workspace.settings.port
+    host, port = workspace.settings.host, workspace.settings.port
     _check_port(host, port)
     project = workspace.prepare_demo(progress.part(0.0, 0.5))
     plan = workspace.plan(default_request(project).recipe(project, MAIN[0]))
@@ -47,6 +47,9 @@ def launch(app: gr.Blocks, host: str, port: int) -> None:
         raise _port_error(host, port, error.strerror or str(error)) from None
 
 
+MAX_UPLOAD = "4gb"
+
+
 def _launch(app: gr.Blocks, host: str, port: int) -> None:
     app.launch(
         server_name=host,
@@ -54,6 +57,7 @@ def _launch(app: gr.Blocks, host: str, port: int) -> None:
         prevent_thread_lock=True,
         quiet=True,
         share=False,
+        max_file_size=MAX_UPLOAD,
         show_error=True,
         run_history=False,
         footer_links=["api"],

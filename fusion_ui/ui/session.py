@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -10,6 +11,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from fusion_ui.errors import FusionError, StoppedError
 from fusion_ui.execution import Job
@@ -30,6 +33,9 @@ class Session:
     Attributes:
         project: what the page shows.
         own: the visitor's own project, shown or not.
+        version: counts the states that were posted, from the clock on: a page that outlives its session, as when the
+            server starts again, still sees the numbers grow.
+        drawn_version: the last one whose numbers were all drawn.
         folder: where the visitor's files lie; made when the first comes, removed when the visitor leaves.
     """
 
@@ -37,20 +43,28 @@ class Session:
     request: FuseRequest
     own: Project = field(default_factory=blank_project)
     folder: Path | None = None
-    version: int = 0
+    version: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    drawn_version: int = -1
     is_stopped: bool = False
     refusal: FusionError | None = None
     shown: dict[str, CandidateScores] = field(default_factory=dict)
     curve: dict[float, CandidateScores] = field(default_factory=dict)
     curve_family: str = ""
     last_used: float = field(default_factory=time.monotonic)
+    _last_sent: float = 0.0
     _working: list[Progress] = field(default_factory=list)
     _jobs: dict[str, Job] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def post(self, request: FuseRequest) -> None:
-        """Put the newest state into the mailbox and stop the work on an older one; jobs go on."""
+    def post(self, request: FuseRequest, sent: float | None = None) -> None:
+        """Put the newest state into the mailbox and stop the work on an older one; jobs go on.
+
+        Args:
+            sent: when the browser sent it, by its clock. A state that was overtaken on its way is dropped.
+        """
         with self._lock:
+            if not self._is_newest(sent):
+                return
             self.last_used, self.is_stopped, self.refusal = time.monotonic(), False, None
             if request == self.request:
                 return
@@ -65,8 +79,18 @@ class Session:
             self.project, self.request, self.version = project, request, self.version + 1
             self.shown, self.curve, self.curve_family = {}, {}, ""
 
-    def refuse(self, error: FusionError) -> None:
+    def _is_newest(self, sent: float | None) -> bool:
+        if sent is None:  # another program, which sends one request after the other
+            return True
+        is_newest = sent >= self._last_sent
+        self._last_sent = max(sent, self._last_sent)
+        return is_newest
+
+    def refuse(self, error: FusionError, sent: float | None = None) -> None:
         """The controls say something impossible: stop, and keep the reason for whoever draws next."""
+        with self._lock:
+            if not self._is_newest(sent):
+                return
         self.stop()
         self.refusal = error
 
@@ -108,9 +132,19 @@ class Session:
                 self._jobs[key] = start()
             return self._jobs[key]
 
-    def keep_jobs(self, keys: Collection[str]) -> None:
-        """Stop the jobs that the newest state does not need."""
+    @property
+    def is_busy(self) -> bool:
+        """True while something is computed for this visitor."""
+        return bool(self._working) or any(job.is_running for job in self._jobs.values())
+
+    def keep_jobs(self, version: int, keys: Collection[str]) -> None:
+        """Stop the jobs that `version`, the newest state, does not need.
+
+        Raises:
+            StoppedError: a newer state than `version` has arrived.
+        """
         with self._lock:
+            self.check(version)
             for key in [key for key in self._jobs if key not in keys]:
                 self._jobs.pop(key).stop()
 
@@ -130,7 +164,8 @@ class Sessions:
     """Session id -> `Session`. Thread-safe; forgets a visitor whose tab was closed."""
 
     def __init__(self, make_session: Callable[[], Session], directory: Path) -> None:
-        self._make_session, self._directory = make_session, directory
+        self._make_session, self._directory = make_session, directory / str(os.getpid())
+        _sweep(directory)
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -138,9 +173,13 @@ class Sessions:
         """The visitor's session, new for a new visitor."""
         with self._lock:
             now = time.monotonic()
-            for old in [key for key, s in self._sessions.items() if now - s.last_used > IDLE_SECONDS]:
-                _end(self._sessions.pop(old))
-            return self._sessions.setdefault(session_id or "", self._make_session())
+            old = [key for key, s in self._sessions.items() if now - s.last_used > IDLE_SECONDS and not s.is_busy]
+            ended = [self._sessions.pop(key) for key in old if key != session_id]
+            session = self._sessions.setdefault(session_id or "", self._make_session())
+            session.last_used = now
+        for gone in ended:
+            threading.Thread(target=_end, args=(gone,), daemon=True).start()  # removing files may take a while
+        return session
 
     def folder_of(self, session: Session) -> Path:
         """The visitor's own directory, whose name nobody can guess."""
@@ -155,6 +194,13 @@ class Sessions:
             session = self._sessions.pop(session_id or "", None)
         if session is not None:
             _end(session)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what servers left behind that are gone."""
+    for folder in directory.glob("*"):
+        if not folder.name.isdigit() or not psutil.pid_exists(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(session: Session) -> None:
