@@ -124,6 +124,8 @@ class Handlers:
         except StoppedError:
             if session.is_stopped:  # otherwise a newer state is waiting and will speak for itself
                 yield _only_status(render_status("Stopped. Move a control to go on."))
+            elif session.version == version:  # an older run had stopped what this one was waiting for
+                yield from self.run(session_id)
         except FusionError as error:
             yield _only_status(render_status(str(error), is_error=True))
             raise

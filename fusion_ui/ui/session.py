@@ -78,6 +78,7 @@ class Session:
         with self._lock:
             self.project, self.request, self.version = project, request, self.version + 1
             self.shown, self.curve, self.curve_family = {}, {}, ""
+            self.is_stopped, self.refusal = False, None
 
     def _is_newest(self, sent: float | None) -> bool:
         if sent is None:  # another program, which sends one request after the other
