@@ -56,6 +56,12 @@ def test_the_same_labels_in_another_order_give_the_same_merge(method: str, setti
         torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
 
 
+def test_a_label_known_to_experts_of_weight_zero_alone_keeps_their_row():
+    space = align_labels([("a", ["x", "y"]), ("b", ["y", "z"])], Heads.UNION, HEAD)
+    merged = space.average_rows([torch.tensor([[1.0], [2.0]]), torch.tensor([[4.0], [8.0]])], [1.0, 0.0])
+    assert merged.tolist() == [[1.0], [2.0], [8.0]]
+
+
 def test_labels_that_differ_are_refused_until_the_recipe_says_what_they_mean(settings, tmp_path: Path):
     first = write_model(tmp_path / "first", tiny_bert(0))
     other = write_model(tmp_path / "other", tiny_bert(1, labels=("bad", "good")))

@@ -61,7 +61,8 @@ class LabelSpace:
                 for t, p, w in zip(tensors, self.positions, weights, strict=True)
                 if p[label] is not None
             ]
-            total = sum(weight for _, weight in known) or 1.0
+            total = sum(weight for _, weight in known)
+            # A label that only experts of weight 0 know still needs a row that can answer it.
             shares = [weight / total if total else 1 / len(known) for _, weight in known]
             merged.append(sum(share * row.float() for share, (row, _) in zip(shares, known, strict=True)))
         return torch.stack(merged)

@@ -99,6 +99,8 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
         FusionError: something is missing or does not fit; the message says what.
     """
     method = recipe.make_method()
+    if obstacle := method.find_obstacle(len(recipe.experts), recipe.base is not None):
+        raise RecipeError(obstacle)
     experts = tuple(find_checkpoint(e.name, e.model, settings, e.revision, recipe.base) for e in recipe.experts)
     base = find_checkpoint("base", recipe.base, settings) if recipe.base else None
     headers = [read_header(model) for model in (*experts, *([base] if base else []))]

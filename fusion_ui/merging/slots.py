@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -133,7 +134,7 @@ class SlotSource:
                 equations_missing=self._missing(name),
                 fishers=self._fishers(name),
                 fisher_norms=self._fisher_norms,
-                seed=self.seed,
+                seeds=tuple(_seed_of(self.seed, name, expert.fingerprint) for expert in self.experts),
             )
 
     def _read(self, expert: int, name: str) -> Tensor:
@@ -180,6 +181,10 @@ class SlotSource:
             found = [self._labels.reorder(name, i, fisher) for i, fisher in enumerate(found)]
         stacked = torch.stack(found)
         return stacked.mT if self.is_transposed(name) else stacked
+
+
+def _seed_of(seed: int, name: str, fingerprint: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {name} {fingerprint}".encode()).digest()[:7], "big")
 
 
 def is_finite(tensor: Tensor) -> bool:

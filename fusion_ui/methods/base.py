@@ -28,6 +28,10 @@ class MergeMethod(ABC):
         paper: where it comes from, as a link; empty where there is none.
         formula: one line of plain text.
         requires: the statistics it needs of every expert.
+        needs_base: it works on task vectors, the experts' differences from the base model.
+        num_experts: how few and how many experts it merges; None for any number.
+        keeps_identical: a merge of identical experts is that expert, whatever the parameters. False where a method
+            scales or trims task vectors, and so may end before or beyond the experts.
         color: its colour in every figure, from a palette that is safe for colour-blind people.
     """
 
@@ -36,6 +40,9 @@ class MergeMethod(ABC):
     paper: ClassVar[str] = ""
     formula: ClassVar[str]
     requires: ClassVar[frozenset[StatisticKind]] = frozenset()
+    needs_base: ClassVar[bool] = False
+    num_experts: ClassVar[tuple[int, int | None]] = (1, None)
+    keeps_identical: ClassVar[bool] = True
     color: ClassVar[str]
 
     def __post_init__(self) -> None:
@@ -54,6 +61,17 @@ class MergeMethod(ABC):
     def prepare_parameter(cls, slot: ParameterSlot) -> Callable[[Any], Merged]:
         """Do the costly work on one parameter and return the cheap rest as a function of the method."""
         raise TypeError(f"{cls.__name__} has nothing to prepare; call merge_parameter")
+
+    @classmethod
+    def find_obstacle(cls, num_experts: int, has_base: bool) -> str:
+        """Why the method cannot merge so many experts, with or without their base model; empty if it can."""
+        if cls.needs_base and not has_base:
+            return f"{cls.title} needs the base model that the experts were fine-tuned from. Name it as the base."
+        least, most = cls.num_experts
+        if num_experts < least or (most is not None and num_experts > most):
+            allowed = str(least) if least == most else f"at least {least}" if most is None else f"{least} to {most}"
+            return f"{cls.title} merges {allowed} experts, and {num_experts} take part. Change which do."
+        return ""
 
     def describe(self) -> str:
         """The title with the parameters that have a symbol, for a legend: "RegMean α=0.9"."""

@@ -25,6 +25,8 @@ def describe_method(method: type[MergeMethod]) -> dict[str, Any]:
         "paper": method.paper,
         "formula": method.formula,
         "requires": sorted(kind.value for kind in method.requires),
+        "needs_base": method.needs_base,
+        "num_experts": list(method.num_experts),
         "parameters": parameters,
     }
 
@@ -37,7 +39,8 @@ def methods_table() -> str:
         declared, defaults = declared_parameters(method), default_values(method)
         parameters = "; ".join(f"`{n}`: {p}, default {defaults[n]}" for n, p in declared.items())
         needs = {"gram": "Gram matrices", "fisher": "Fisher information"}
-        required = ", ".join(needs[kind] for kind in about["requires"]) or "weights alone"
+        base = ["base model"] if method.needs_base else []
+        required = ", ".join([*(needs[kind] for kind in about["requires"]), *base]) or "weights alone"
         title = f"[{about['title']}]({about['paper']})" if about["paper"] else about["title"]
         lines.append(f"| {title} | `{method.name}` | {about['summary']} | {required} | {parameters or 'none'} |")
     return "\n".join(lines)

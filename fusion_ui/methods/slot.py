@@ -25,7 +25,8 @@ class ParameterSlot:
         equations_missing: why there are none.
         fishers: the Fisher information of every expert, same shape as `experts`.
         fisher_norms: the norm of each expert's Fisher information over all its parameters.
-        seed: for methods that draw random numbers.
+        seeds: one for each expert, for methods that draw random numbers. Made from the recipe's seed, the parameter's
+            name and the expert's weights, so that the order of the experts does not matter.
     """
 
     name: str
@@ -36,7 +37,7 @@ class ParameterSlot:
     equations_missing: str = ""
     fishers: Float[Tensor, "expert ..."] | None = None
     fisher_norms: tuple[float, ...] = ()
-    seed: int = 0
+    seeds: tuple[int, ...] = ()
 
     @cached_property
     def mean(self) -> Float[Tensor, "..."]:
@@ -50,3 +51,23 @@ class ParameterSlot:
     def deltas(self) -> Float[Tensor, "expert ..."]:
         """theta_i minus the mean."""
         return self.experts - self.mean
+
+    @property
+    def task_vectors(self) -> Float[Tensor, "expert ..."]:
+        """tau_i = theta_i - theta_0.
+
+        Raises:
+            ValueError: there is no base; `MergeMethod.needs_base` sees to that before anything is merged.
+        """
+        if self.base is None:
+            raise ValueError(f"{self.name} has no base to take task vectors from")
+        return self.experts - self.base
+
+    @property
+    def coefficients(self) -> tuple[float, ...]:
+        """The weights scaled so that equal ones are all 1, as methods that add up task vectors count them."""
+        return tuple(weight * len(self.weights) for weight in self.weights)
+
+    def generator(self, expert: int) -> torch.Generator:
+        """Random numbers for one expert's entries of this parameter: the same for the same recipe."""
+        return torch.Generator().manual_seed(self.seeds[expert])

@@ -74,6 +74,8 @@ class FuseRequest:
                 ],
                 "statistics": {"num_examples": self.num_examples},
                 "heads": project.heads,
+                # Only where it counts: numbers of other methods stay known when a base is named.
+                "base": str(project.base) if project.base and find_method(method).needs_base else None,
             },
             "These settings",
         )
