@@ -53,6 +53,8 @@ class Repository:
     fields: dict[str, Any] = field(default_factory=dict)
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
+    requests: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Pull request -> title and author."""
 
     def find(self, revision: str) -> str | None:
         """The commit of a branch, tag or commit."""
@@ -136,6 +138,13 @@ class HubServer:
     ) -> str:
         """Add a dataset, as `add_model` does a model."""
         return self._add("datasets", repo, files, gated_token, private_token, revision, {})
+
+    def add_pull_request(self, repo: str, number: int, files: Mapping[str, bytes], author: str) -> str:
+        """Offer other files for a model, and return the commit that the request holds."""
+        commit = self.add_model(repo, files, revision=f"refs/pr/{number}")
+        requests = self._repositories["models", repo].requests
+        requests[number] = ("Adding `safetensors` variant of this model", author)
+        return commit
 
     def cut_next(self, path: str, after_bytes: int, reset: bool = False) -> None:
         """Break off the next answer with the file `path` of any repository after so many bytes of its body.
@@ -230,6 +239,8 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             repository = self.find(request, kind, name)
             if repository is None:
                 return
+            if rest[:1] == ["discussions"]:
+                return self.send_json(request, self.list_discussions(repository, request))
             revision = rest[1] if len(rest) > 1 else "main"
             commit = repository.find(revision)
             if commit is None:
@@ -245,6 +256,16 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             about = {"_id": name, "id": name, "sha": commit, "siblings": siblings, "tags": [], **repository.fields}
             about |= {"private": bool(repository.private_token), "gated": "manual" if repository.gated_token else False}
             self.send_json(request, about)
+
+        def list_discussions(self, repository: Repository, request: Request) -> dict[str, Any]:
+            shown = [
+                {"num": num, "title": title, "isPullRequest": True, "status": "open", "pinned": False}
+                | {"repo": {"name": repository.name, "type": "model"}}
+                | {"author": {"name": author}, "createdAt": "2023-01-01T00:00:00.000Z"}
+                for num, (title, author) in repository.requests.items()
+                if request.query.get("author", [author]) == [author]
+            ]
+            return {"discussions": shown, "count": len(shown), "start": 0, "numClosedDiscussions": 0}
 
         def send_file(self, request: Request, kind: str, name: str, revision: str, path: str) -> None:
             repository = self.find(request, kind, name)

@@ -16,7 +16,7 @@ from fusion_ui.sources.hub_access import (
     make_api,
     private_cache,
 )
-from fusion_ui.sources.hub_client import TIMEOUT
+from fusion_ui.sources.hub_conversion import find_model
 from fusion_ui.sources.hub_download import find_cached_model
 from fusion_ui.sources.hub_errors import HubUnreachableError, ask_hub
 
@@ -86,9 +86,7 @@ def describe_model(repository: str, revision: str | None = None, token: str | No
 
 def _describe_remote(repository: str, revision: str | None, token: str | None) -> RemoteModel:
     api, has_token, what = make_api(token), check_token(token) is not False, f"model {repository}"
-    info = ask_hub(
-        what, has_token, lambda: api.model_info(repository, revision=revision, files_metadata=True, timeout=TIMEOUT)
-    )
+    info, _ = find_model(api, repository, revision, has_token)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     cache_dir = private_cache(token) if info.gated or info.private else None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from fnmatch import fnmatch
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from fusion_ui.sources.hub_access import (
     make_api,
     private_cache,
 )
-from fusion_ui.sources.hub_client import TIMEOUT
+from fusion_ui.sources.hub_conversion import find_model
 from fusion_ui.sources.hub_errors import HubUnreachableError, ask_hub
 
 MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", "tokenizer*"]
@@ -66,11 +68,12 @@ def find_cached_model(repository: str, revision: str | None, token: str | None =
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     caches = [private_cache(token), None] if check_token(token) else [None]
-    for cache_dir in caches:
+    revisions = [revision, *(_cached_conversions(repository, caches) if revision is None else ())]
+    for cache_dir, name in product(caches, revisions):
         try:
             found = snapshot_download(
                 repository,
-                revision=revision,
+                revision=name,
                 allow_patterns=MODEL_FILES,
                 ignore_patterns=SKIPPED_FILES,
                 cache_dir=cache_dir,
@@ -84,11 +87,19 @@ def find_cached_model(repository: str, revision: str | None, token: str | None =
     return None
 
 
+def _cached_conversions(repository: str, caches: list[Path | None]) -> Iterator[str]:
+    """Pull requests of the repository that were downloaded: their weights stand for a main branch without any."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    for cache_dir in caches:
+        folder = Path(cache_dir or constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+        yield from (f"refs/pr/{file.name}" for file in sorted(folder.glob("refs/refs/pr/*")))
+
+
 def _download(repository: str, revision: str | None, token: str | None, progress: Progress) -> Path:
     api, has_token, what = make_api(token), check_token(token) is not False, f"model {repository}"
-    info = ask_hub(
-        what, has_token, lambda: api.model_info(repository, revision=revision, files_metadata=True, timeout=TIMEOUT)
-    )
+    info, revision = find_model(api, repository, revision, has_token)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or () if _is_wanted(file.rfilename)}
     if not any(name.endswith(".safetensors") for name in sizes):
         raise SourceUnavailableError(
