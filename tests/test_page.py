@@ -17,10 +17,16 @@ from urllib.request import urlopen
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from hub_server import HubServer
 from playwright.sync_api import Browser, Page, sync_playwright
 from small_demo import shrink
+from test_presets import fill
 
 from fusion_ui.merging.recipe import MergeRecipe
+from fusion_ui.methods import METHODS
+from fusion_ui.parameters import default_values
+from fusion_ui.projects.building import MAX_EXPERTS
+from fusion_ui.projects.presets import find_preset
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import read_settings
 from fusion_ui.ui.comparison import project_evaluation
@@ -66,7 +72,10 @@ def address(demo: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     cache.mkdir()
     for name in ("demo", "downloads"):
         (cache / name).symlink_to(read_settings().cache_dir / name)
-    environment = os.environ | {"FUSION_UI_CACHE_DIR": str(cache)}
+    hub = HubServer()
+    hub.__enter__()
+    fill(hub, find_preset("distilbert-sentiment"), folder / "tiny")
+    environment = os.environ | {"FUSION_UI_CACHE_DIR": str(cache)} | hub.environment(folder / "home")
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         address = f"http://127.0.0.1:{port}"
@@ -82,6 +91,7 @@ def address(demo: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     finally:
         server.terminate()
         server.wait(20)
+        hub.close()
         log.close()
 
 
@@ -225,6 +235,21 @@ def test_two_visitors_do_not_see_each_other(page: Page, browser: Browser, addres
     other.close()
 
 
+def test_a_pinned_setting_stands_beside_the_slider(page: Page) -> None:
+    page.locator("#pin").click()
+    page.wait_for_function("() => document.querySelector('#pins')?.innerText.includes('RegMean α=0.9')")
+    page.locator("#alpha input[type=number]").fill("0.4")
+    page.locator("#alpha input[type=number]").press("Tab")
+    wait_until_up_to_date(page, 0.4)
+    page.wait_for_function(
+        """() => {
+          const names = document.querySelector('#accuracy .live-plot').data.map(t => t.name);
+          return names.includes('RegMean α=0.9') && names.includes('RegMean α=0.4');
+        }""",
+        timeout=120_000,
+    )
+
+
 def test_the_table_downloads_as_csv(page: Page) -> None:
     with page.expect_download() as download:
         page.locator("#download").click()
@@ -235,7 +260,7 @@ def test_the_table_downloads_as_csv(page: Page) -> None:
 
 def wait_for_message(page: Page, words: str) -> None:
     page.wait_for_function(
-        "words => document.querySelector('#own-message').innerText.includes(words)", arg=words, timeout=120_000
+        "words => document.querySelector('#own-message').innerText.includes(words)", arg=words, timeout=300_000
     )
 
 
@@ -255,6 +280,42 @@ def add_data(page: Page, path: Path, name: str) -> None:
     page.locator("#own-add-data").click()
     wait_for_message(page, f"Added {name}")
     page.locator("#own-data button[aria-label*='lear'], #own-data button[aria-label*='emove']").first.click()
+
+
+def choose_project(page: Page, title: str) -> None:
+    page.locator("#project input").click()
+    page.get_by_role("option", name=title).click()
+
+
+def rename_label(page: Page, row: int, name: str) -> None:
+    page.locator(f'#own-label-table [data-row="{row}"][data-col="2"]').first.dblclick()
+    page.keyboard.press("Control+a")
+    page.keyboard.type(name)
+    page.keyboard.press("Enter")
+
+
+def test_a_preset_is_weighed_opened_and_its_labels_renamed(page: Page) -> None:
+    choose_project(page, "Two sentiment models of one DistilBERT")
+    page.wait_for_function(
+        "() => document.querySelector('#preset-needs')?.innerText.includes('to download')", timeout=60_000
+    )
+    assert "Expert tweets" in page.inner_text("#numbers"), "a preset was opened before anybody had read its cost"
+    page.locator("#open-preset").click()
+    page.wait_for_function(
+        "() => document.querySelector('#numbers').innerText.includes('Expert imdb')", timeout=120_000
+    )
+    page.locator("#own button").first.click()
+    page.locator("#own-labels button").first.click()
+    wait_for_message(page, "opened as your own project")
+    assert "negative, positive" in page.inner_text("#own-aligned")
+    rename_label(page, 0, "<i>bad</i>")
+    page.wait_for_function("() => document.querySelector('#own-aligned').innerText.includes('<i>bad</i>')")
+    assert "cannot share one head" in page.inner_text("#own-aligned")
+    assert page.locator("#own-label-table i, #own-aligned i").count() == 0, "a label was drawn as markup"
+    rename_label(page, 0, "positive")
+    wait_for_message(page, "Two labels of imdb would be called 'positive'")
+    rename_label(page, 2, "<i>bad</i>")
+    page.wait_for_function("() => document.querySelector('#own-aligned').innerText.includes('One head answers with 2')")
 
 
 def test_a_person_merges_models_and_data_of_their_own(page: Page, demo: Project, tmp_path: Path) -> None:
@@ -287,7 +348,7 @@ def test_a_person_merges_models_and_data_of_their_own(page: Page, demo: Project,
     page.locator("#own-add-model").click()
     page.wait_for_selector("#own-message .status.error", timeout=60_000)
     assert "movies" in page.inner_text("#own-contents")
-    page.get_by_label("Sentiment in four domains").check()
+    choose_project(page, "Sentiment in four domains")
     page.wait_for_function("() => document.querySelector('#numbers').innerText.includes('Expert news')", timeout=60_000)
 
 
@@ -300,24 +361,36 @@ def test_nothing_is_wider_than_the_window(browser: Browser, address: str, width:
     opened.close()
 
 
+def post_values(change: dict[str, object]) -> list[object]:
+    """What the page would post at first, in its order, with some controls set to something else."""
+    domains = ["tweets", "products", "movies", "news"]
+    controls: dict[str, object] = {f"included {i}": i < 4 for i in range(MAX_EXPERTS)}
+    controls |= {f"calibration {i}": domains[i] if i < 4 else None for i in range(MAX_EXPERTS)}
+    controls |= {f"weight {i}": 1.0 for i in range(MAX_EXPERTS)}
+    controls |= {"sentences": 64, "methods": ["regmean"], "pins": [], "references": [], "from zero": False}
+    parameters = {f"{m.name} {n}": default for m in METHODS for n, default in default_values(m).items()}
+    controls |= {"regmean alpha": 0.9} | parameters | {"sent": None}
+    assert change.keys() <= controls.keys()
+    return list((controls | change).values())
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({20: 2}, r"The 'alpha' parameter of RegMean must be a number in \[0, 1\]\. Got 2 instead\."),
-        ({20: "abc"}, r"must be a number in \[0, 1\]\. Got .*abc.* instead\."),
-        ({17: ["magic"]}, "magic"),
-        ({16: 10**9}, "number of sentences must be a whole number from 1 to 400"),
-        ({8: "/etc/passwd"}, "passwd"),
+        ({"regmean alpha": 2}, r"The 'alpha' parameter of RegMean must be a number in \[0, 1\]\. Got 2 instead\."),
+        ({"regmean alpha": "abc"}, r"must be a number in \[0, 1\]\. Got .*abc.* instead\."),
+        ({"methods": ["magic"]}, "magic"),
+        ({"sentences": 10**9}, "number of sentences must be a whole number from 1 to 400"),
+        ({"calibration 0": "/etc/passwd"}, "passwd"),
+        ({"weight 0": -1}, "experts.0.weight"),
+        ({"pins": ["{}"]}, "is no setting of a method"),
+        ({"pins": ['{"method": "regmean", "parameters": {"alpha": 7}}']}, r"must be a number in \[0, 1\]"),
     ],
-    ids=["alpha 2", "alpha abc", "unknown method", "too many sentences", "a path as domain"],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_the_api_refuses_what_the_page_cannot_send(address: str, change: dict[int, object], words: str) -> None:
+def test_the_api_refuses_what_the_page_cannot_send(address: str, change: dict[str, object], words: str) -> None:
     client = Client(address, verbose=False)
-    domains = ["tweets", "products", "movies", "news"]
-    values: list[object] = [True] * 4 + [False] * 4 + domains + [None] * 4  # there is room for eight experts
-    values += [64, ["regmean"], [], False, 0.9, False, None]
-    for position, value in change.items():
-        values[position] = value
+    values = post_values(change)
     with pytest.raises(AppError, match=words):  # refused at once, or when the job would start
         client.predict(*values, api_name="/post")
         client.predict(api_name="/run")

@@ -10,14 +10,7 @@ from typing import Annotated
 import typer
 
 from fusion_ui.cli.application import app
-from fusion_ui.cli.arguments import (
-    AsJson,
-    LabelColumn,
-    Set,
-    TextColumn,
-    open_workspace,
-    recipe_from,
-)
+from fusion_ui.cli.arguments import AsJson, LabelColumn, Set, TextColumn, open_workspace, recipe_from
 from fusion_ui.cli.terminal import terminal_progress
 from fusion_ui.errors import ParameterError
 
@@ -91,7 +84,7 @@ def merge(
 @app.command()
 def check(recipe: Path, as_json: AsJson = False) -> None:
     """Say whether a recipe can be merged and what it will cost, from configs and headers alone."""
-    from fusion_ui.merging.preflight import check_recipe, format_bytes
+    from fusion_ui.merging.preflight import check_recipe, describe_needs, format_bytes
 
     workspace = open_workspace()
     found = check_recipe(recipe_from(recipe, None), workspace.settings)
@@ -101,8 +94,7 @@ def check(recipe: Path, as_json: AsJson = False) -> None:
         for model in found.models:
             fetched = f", {format_bytes(model.download_bytes)} to download" if model.download_bytes else ""
             print(f"{model.name:<16} {model.architecture}, {format_bytes(model.num_bytes)}{fetched}")
-        needs = f"{format_bytes(found.memory_bytes)} of memory, {format_bytes(found.disk_bytes)} of disk"
-        print(f"needs about {needs}, {found.seconds:.0f} s of computing")
+        print(f"needs {describe_needs(found)}")
         for sentence in (*found.warnings, *found.problems):
             print(f"- {sentence}")
         print("can be merged" if not found.problems else "cannot be merged here")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fusion_ui.cli.application import app
-from fusion_ui.cli.arguments import (
-    AsJson,
-    open_workspace,
-)
+from fusion_ui.cli.arguments import AsJson, open_workspace
 from fusion_ui.cli.terminal import terminal_progress
+from fusion_ui.errors import ParameterError
 
 
 @app.command()
@@ -25,6 +24,39 @@ def demo(as_json: AsJson = False) -> None:
         print(f"{project.title}\n  base        {project.base}\n  multi-task  {project.multitask}")
         for expert, domain in zip(project.experts, project.domains, strict=True):
             print(f"  {expert.name:<11} {expert.model}\n              {domain.report.parent}/*.csv")
+
+
+@app.command()
+def presets(
+    name: Annotated[str | None, typer.Argument(help="Fetch this one; without a name all are listed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New directory for its sentences and its recipe.json.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the projects that can be opened by name, or fetch one and write its recipe."""
+    from fusion_ui.merging.export import check_destination
+    from fusion_ui.projects.presets import find_preset, open_preset, preset_recipe, read_presets
+    from fusion_ui.sources.files import replace_directory, write_json
+
+    if name is None:
+        found = read_presets().values()
+        if as_json:
+            print(json.dumps([preset.model_dump() for preset in found], indent=2))
+        for preset in () if as_json else found:
+            print(f"{preset.name}: {preset.title}\n    {preset.about}")
+        return
+    if out is None:
+        raise ParameterError("Say where to write the sentences and the recipe: --out DIRECTORY.")
+    preset = find_preset(name)
+    check_destination(out)
+    with replace_directory(out.resolve()) as folder:
+        project, notes = open_preset(preset, folder / "domains", open_workspace().settings, terminal_progress())
+        write_json(folder / "recipe.json", preset_recipe(project, folder))
+        reports = {d.name: out / d.report.relative_to(folder) for d in project.domains}
+    print(f"{out}: {preset.title}\n  fusion-ui merge {out / 'recipe.json'} --out NEW_DIRECTORY")
+    data = " ".join(f"--data {domain}={report}" for domain, report in reports.items())
+    print(f"  fusion-ui evaluate {out / 'recipe.json'} {data}")
+    for note in notes:
+        print(f"- {note}")
 
 
 @app.command()

@@ -19,7 +19,7 @@ from fusion_ui.errors import CheckpointError, FusionError
 from fusion_ui.merging.labels import align_labels
 from fusion_ui.merging.recipe import Expert, MergeRecipe
 from fusion_ui.settings import Settings
-from fusion_ui.sources.hub import describe_model, is_repository_id
+from fusion_ui.sources.hub import describe_model, find_cached_model, is_repository_id
 from fusion_ui.sources.local import is_directory
 from fusion_ui.statistics.statistic import StatisticKind
 
@@ -90,9 +90,15 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
         except FusionError as error:
             problems.append(str(error))
     if headers:
-        problems += find_problems(headers, output_parameters(headers[0].shapes)) or _find_label_problems(
-            recipe, headers
-        )
+        differing = find_problems(headers, output_parameters(headers[0].shapes))
+        problems += differing or _find_label_problems(recipe, headers)
+    most = settings.max_model_bytes
+    problems += [
+        f"{header.name} has {format_bytes(header.num_bytes)} of weights, and {format_bytes(most)} is the most here. "
+        "Choose a smaller model, or set FUSION_UI_MAX_MODEL_BYTES where the page runs."
+        for header in headers
+        if header.num_bytes > most
+    ]
     local = [_local(entry) for entry in recipe.experts if is_directory(entry.model)]
     warnings = [] if problems or len(local) < 2 else find_strangers(local)
     machine = measure_machine(settings.cache_dir)
@@ -134,7 +140,8 @@ def describe_expert(entry: Expert, base: str | None = None, token: str | None = 
     else:
         repository, _, revision = entry.model.partition("@")
         remote = describe_model(repository, entry.revision or revision or None, token)
-        num_bytes = download = remote.weight_bytes
+        num_bytes = remote.weight_bytes
+        download = 0 if find_cached_model(repository, remote.commit, token) else num_bytes
         if not remote.is_adapter:
             shapes = {name: shape for name, (_, shape) in remote.tensors.items()}
             return ModelHeader(entry.name, remote.config, shapes, num_bytes, download)
@@ -148,6 +155,17 @@ def describe_expert(entry: Expert, base: str | None = None, token: str | None = 
 
 def _local(entry: Expert) -> Checkpoint:
     return Checkpoint(entry.name, Path(entry.model), entry.model)
+
+
+def describe_needs(found: Preflight) -> str:
+    """The numbers in one sentence: what must be fetched, and what the merge then takes of this machine."""
+    download = f"{format_bytes(found.download_bytes)} to download; " if found.download_bytes else ""
+    free_memory, free_disk = format_bytes(found.machine.memory_bytes), format_bytes(found.machine.disk_bytes)
+    disk = format_bytes(found.download_bytes + found.disk_bytes)
+    return (
+        f"{download}about {format_bytes(found.memory_bytes)} of memory ({free_memory} free), {disk} of disk "
+        f"({free_disk} free) and {format_seconds(found.seconds)} to measure and merge."
+    )
 
 
 def measure_machine(directory: Path) -> Machine:
@@ -171,6 +189,14 @@ def format_bytes(count: float) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count / 1e3:.3g} KB"
+
+
+def format_seconds(seconds: float) -> str:
+    """For people: 20 s, 3 min, 2 h."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1, round(seconds))} s"
 
 
 def _estimate(

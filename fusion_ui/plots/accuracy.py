@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.plots.style import Figure, fade, new_figure
+from fusion_ui.plots.style import MARGIN, Figure, fade, new_figure
 
 LINES = {"own expert": "dot", "multi-task": "dash"}
 HEIGHT = 380
@@ -45,6 +45,7 @@ def accuracy_figure(
             "tickangle": 0,
         },
         yaxis={"range": [low, 1.002], "tickformat": ".0%", "zeroline": False},
+        margin=MARGIN | {"b": 62},  # room for three lines, so that nothing moves when a domain is out
     )
 
 

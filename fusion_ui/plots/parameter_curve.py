@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 from typing import Any
 
@@ -37,7 +38,9 @@ def curve_figure(
     # "ink" is drawn in the page's text colour.
     traces.append(_line(means, "mean", label, {"width": 4}) | {"meta": "ink"})
     padding = 0.02 * (span[1] - span[0])
-    values = {"range": [0.5, 1.0]} if frame.empty else {"autorange": True}
+    low, high = (0.5, 1.0) if frame.empty else (float(min(frame["value"])), float(max(frame["value"])))
+    # In steps, so that the axis does not move with every new point; never beyond what an accuracy can be.
+    values = {"range": [max(0.0, math.floor(20 * low - 0.2) / 20), min(1.002, math.ceil(20 * high + 0.2) / 20)]}
     marker = {"type": "line", "x0": current, "x1": current, "y0": 0, "y1": 1, "yref": "paper"}
     return new_figure(
         HEIGHT,

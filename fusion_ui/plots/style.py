@@ -14,12 +14,14 @@ Figure = dict[str, Any]
 DOMAIN_COLORS = ("#4c78ff", "#e4572e", "#8f5bd6", "#2a9d5c", "#c29b00", "#17a2b8", "#b5488d", "#6b7280")
 """One a domain, told apart by lightness as well as by hue."""
 
+MARGIN = {"l": 48, "r": 12, "t": 8, "b": 44}
+
 
 def new_figure(height: int, traces: list[dict[str, Any]], **layout: Any) -> Figure:
     """A figure on the page's own background; the page sets text and grid colours to its theme's."""
     shared = {
         "height": height,
-        "margin": {"l": 48, "r": 12, "t": 8, "b": 44},
+        "margin": MARGIN,
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "uirevision": "keep",  # zoom and hidden traces survive new numbers
@@ -29,6 +31,12 @@ def new_figure(height: int, traces: list[dict[str, Any]], **layout: Any) -> Figu
         "dragmode": False,
     }
     return {"data": traces, "layout": shared | layout}
+
+
+def lighten(color: str, share: float) -> str:
+    """A hexadecimal colour mixed with white."""
+    mixed = (round(int(color[i : i + 2], 16) * (1 - share) + 255 * share) for i in (1, 3, 5))
+    return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
 def fade(color: str, opacity: float) -> str:

@@ -83,7 +83,9 @@ def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tup
     for split, rows in split_sentences(frame, sizes, seed=0).items():
         rows.to_csv(target / f"{split}.csv", index=False)
     files = {split: target / f"{split}.csv" for split in SHARES}
-    domain = ProjectDomain(name, name, target / "calibrate.csv", **files)
+    # No model is trained on it here, so calibration text stands where a reference model would learn from.
+    parts = files["calibrate"], files["calibrate"], files["select"], files["report"]
+    domain = ProjectDomain(name, name, *parts)
     owner = next((e for e in project.experts if not e.domain and e.name == name), None) or next(
         (e for e in project.experts if not e.domain), None
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 SPLITS = ("train", "calibrate", "select", "report")
+Renames = tuple[tuple[str, str], ...]
 FROM_FILE = ":statistics"
 """Stands for an expert's statistics file where the name of a calibration domain could stand."""
 
@@ -20,6 +21,7 @@ class ProjectExpert:
         domain: name of its own domain; empty where the project has none for it.
         source, revision: where it came from, and the commit, where it was not made here.
         statistics: a file that stands for its calibration data.
+        labels: pairs of one of its labels and the name that it goes by in this project.
     """
 
     name: str
@@ -29,11 +31,16 @@ class ProjectExpert:
     source: str = ""
     revision: str | None = None
     statistics: Path | None = None
+    labels: Renames = ()
 
 
 @dataclass(frozen=True)
 class ProjectDomain:
-    """One domain's text: a CSV file with the columns ``text,label`` for each split."""
+    """One domain's text: a CSV file with the columns ``text,label`` for each split.
+
+    Attributes:
+        labels: as of `ProjectExpert`, for the labels in the files.
+    """
 
     name: str
     title: str
@@ -41,6 +48,7 @@ class ProjectDomain:
     calibrate: Path
     select: Path
     report: Path
+    labels: Renames = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ CONVERTER = "SFconvertbot"
 
 
 def find_model(api: Any, repository: str, revision: str | None, has_token: bool) -> tuple[Any, str | None]:
-    """What the hub says of a model (`huggingface_hub.ModelInfo`), and the revision: the conversion's where main has none.
+    """What the hub says of a model (`huggingface_hub.ModelInfo`), and of which revision: main's, or the conversion's.
 
     Raises:
         SourceUnavailableError: the hub refuses, or does not have it.

@@ -67,7 +67,7 @@ def find_cached_model(repository: str, revision: str | None, token: str | None =
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    caches = [private_cache(token), None] if check_token(token) else [None]
+    caches: list[Path | None] = [private_cache(token), None] if check_token(token) else [None]
     revisions = [revision, *(_cached_conversions(repository, caches) if revision is None else ())]
     for cache_dir, name in product(caches, revisions):
         try:

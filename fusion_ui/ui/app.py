@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
-from fusion_ui.methods import METHODS
+from fusion_ui.methods import METHODS, find_method
+from fusion_ui.parameters import default_values
 from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
@@ -17,10 +18,10 @@ from fusion_ui.ui.controls import DOWNLOAD_CSV
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.own_project import Chain, wire_project
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
-from fusion_ui.ui.panels.methods import MethodsPanel, build_methods_panel
+from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.panels.project import build_project_panel
-from fusion_ui.ui.request import FuseRequest, default_request
+from fusion_ui.ui.request import FuseRequest, default_request, parse_pins
 from fusion_ui.workspace import Workspace
 
 HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="project">{title}</span>
@@ -46,12 +47,12 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
             with gr.Column(scale=1, min_width=330, elem_id="controls"):
                 own = build_project_panel(project, workspace.settings.allows_folders)
                 models = build_models_panel(project, start)
-                methods = build_methods_panel(start, MAIN)
+                methods = build_methods_panel(project, start, MAIN)
             with gr.Column(scale=4, min_width=320):
                 fuse = build_fuse_panel(project, start)
         chain = _wire(app, handlers, models, methods, fuse)
         bringing = Bringing(workspace, handlers.sessions, project)
-        wire_project(own, models, bringing, header, describe_project, chain)
+        wire_project(own, models, methods, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app
 
@@ -63,8 +64,8 @@ def _wire(app: gr.Blocks, handlers: Handlers, models: ModelsPanel, methods: Meth
         A function that lets the same follow some other event.
     """
     parameters = {MAIN: fuse.slider, **methods.parameters}
-    controls = [*models.included, *models.calibration, models.num_examples, methods.methods, methods.references]
-    controls += [fuse.is_from_zero, *parameters.values()]
+    controls = [*models.included, *models.calibration, *models.weights, models.num_examples]
+    controls += [methods.methods, methods.pins, methods.references, fuse.is_from_zero, *parameters.values()]
     stamp = gr.Number(visible=False)
     read = _reader(list(parameters))
 
@@ -90,7 +91,12 @@ def _wire(app: gr.Blocks, handlers: Handlers, models: ModelsPanel, methods: Meth
         handlers.sessions.forget(request.session_hash)
 
     drawing = [fuse.figure, fuse.curve, fuse.best, fuse.numbers, fuse.status]
-    sliders = [fuse.slider, models.num_examples, *(c for c in parameters.values() if isinstance(c, gr.Slider))]
+    sliders = [
+        fuse.slider,
+        models.num_examples,
+        *models.weights,
+        *(c for c in parameters.values() if isinstance(c, gr.Slider)),
+    ]
     triggers = [event for slider in dict.fromkeys(sliders) for event in (slider.input, slider.release)]
     triggers += [control.input for control in controls if not isinstance(control, gr.Slider)]
     controls = [*controls, stamp]
@@ -113,6 +119,7 @@ def _wire(app: gr.Blocks, handlers: Handlers, models: ModelsPanel, methods: Meth
         posted = event.success(post, controls, fuse.figure, **at_once, api_visibility="private")
         evaluate_after(posted, api_visibility="private")
 
+    _wire_pins(methods, parameters, chain)
     return chain
 
 
@@ -121,12 +128,9 @@ def _reader(parameters: list[tuple[str, str]]) -> Callable[[tuple[Any, ...], Pro
 
     def read(values: tuple[Any, ...], project: Project) -> FuseRequest:
         names = [expert.name for expert in project.experts]
-        included, rest = values[: len(names)], values[2 * MAX_EXPERTS :]
-        calibration = values[MAX_EXPERTS : MAX_EXPERTS + len(names)]
-        num_examples, methods, references, is_from_zero, *chosen = rest
-        by_method: dict[str, dict[str, Any]] = {method.name: {} for method in METHODS}
-        for (method, name), value in zip(parameters, chosen, strict=True):
-            by_method[method][name] = value
+        included, calibration, weights = (values[i * MAX_EXPERTS : i * MAX_EXPERTS + len(names)] for i in range(3))
+        num_examples, methods, pins, references, is_from_zero, *chosen = values[3 * MAX_EXPERTS :]
+        by_method = read_parameters(parameters, chosen)
         return FuseRequest(
             experts=tuple(name for name, is_included in zip(names, included, strict=True) if is_included),
             calibration=tuple(zip(names, calibration, strict=True)),
@@ -135,9 +139,37 @@ def _reader(parameters: list[tuple[str, str]]) -> Callable[[tuple[Any, ...], Pro
             references=tuple(references or ()),
             parameters=tuple((method, tuple(values.items())) for method, values in by_method.items()),
             is_from_zero=bool(is_from_zero),
+            pins=parse_pins(pins or ()),
+            # A control that was never shown holds nothing.
+            weights=tuple((n, w) for n, w in zip(names, weights, strict=True) if w is not None and w != 1),
         )
 
     return read
+
+
+def read_parameters(parameters: list[tuple[str, str]], values: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """Method -> its parameters, from the controls' values; a control that was never shown stands for its default."""
+    by_method = {method.name: dict(default_values(method)) for method in METHODS}
+    for (method, name), value in zip(parameters, values, strict=True):
+        if value is not None:
+            by_method[method][name] = value
+    return by_method
+
+
+def _wire_pins(methods: MethodsPanel, parameters: dict[tuple[str, str], Any], chain: Chain) -> None:
+    """The options follow the methods that are compared; a pin keeps what the controls say now."""
+
+    def pin(pins: list[str], method: str, *values: Any) -> Any:
+        try:
+            return add_pin(pins, method, read_parameters(list(parameters), values)[find_method(method).name])
+        except Exception as error:
+            raise as_message(error) from None
+
+    at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    shown = [*methods.options.values(), methods.pinned]
+    gr.on([methods.methods.change], follow_methods, [methods.methods, methods.pinned], shown, **at_once)
+    inputs = [methods.pins, methods.pinned, *parameters.values()]
+    chain(methods.pin.click(pin, inputs, methods.pins, **at_once))
 
 
 def _guarded(steps: Iterator[Any]) -> Iterator[Any]:

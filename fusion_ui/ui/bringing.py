@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.checkpoints.finding import find_checkpoint
-from fusion_ui.checkpoints.limits import check_untrusted
-from fusion_ui.checkpoints.trial import try_in_child
 from fusion_ui.domains.columns import Preview, preview
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.hub import load_hub_domain
 from fusion_ui.domains.loaders import load_domain
-from fusion_ui.errors import CheckpointError, DomainError, FusionError, RecipeError, StatisticError
+from fusion_ui.errors import CheckpointError, DomainError, RecipeError, SourceError, StatisticError
 from fusion_ui.execution import Job
-from fusion_ui.merging.preflight import format_bytes
+from fusion_ui.merging.preflight import Preflight, check_recipe, describe_needs, format_bytes
 from fusion_ui.progress import Progress
 from fusion_ui.projects.building import add_domain, add_expert, remove, use_statistics
+from fusion_ui.projects.fetching import check_addition, fetch_model, receive_model
+from fusion_ui.projects.labels import rename_labels
+from fusion_ui.projects.presets import find_preset, open_preset
 from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub import HubModel, search_models
 from fusion_ui.sources.local import is_directory
-from fusion_ui.sources.upload import receive_upload
 from fusion_ui.ui.request import default_request
 from fusion_ui.ui.session import Session, Sessions
 from fusion_ui.workspace import Workspace
@@ -55,18 +54,70 @@ class Bringing:
         self, session_id: str | None, model: str, files: Sequence[str], name: str, token: str
     ) -> Iterator[tuple[float, str] | list[str]]:
         """Fetch, check and add a model: progress, and at the end sentences on what should be known."""
-        session = self.sessions.get(session_id)
-        job = Job(
-            partial(self._find_model, session, _clean(model), files or (), _clean(name), _clean(token) or None),
-            Progress,
-        )
-        try:
-            found: Checkpoint = yield from job.follow()
-        finally:
-            job.stop()
-        own, warnings = add_expert(session.own, _clean(name), found)
+        session, settings = self.sessions.get(session_id), self.workspace.settings
+        model, name = _clean(model), _clean(name)
+        if files:
+            self._check_room(session, files)
+            work = partial(receive_model, files, name, self.sessions.folder_of(session) / "models", settings)
+        else:
+            work = partial(fetch_model, session.own, model, name, settings, token=_clean(token) or None)
+        found: Checkpoint = yield from self._follow(session, work)
+        own, warnings = add_expert(session.own, name, found)
         self._change(session, own)
         yield [f"Added {own.experts[-1].name}: {_about(found)}.", *warnings]
+
+    def check_model(self, session_id: str | None, model: str, token: str) -> Iterator[tuple[float, str] | list[str]]:
+        """Weigh a model of the hub or a folder before it is fetched: does it fit, and what will it take?"""
+        session, settings = self.sessions.get(session_id), self.workspace.settings
+        name = _clean(model)
+        if not name:
+            raise CheckpointError("Name a model on the hub first.")
+        if is_directory(name) and not settings.allows_folders:
+            raise CheckpointError("Folders of this machine can be named only where the page runs for you alone.")
+
+        def work(progress: Progress) -> Preflight:
+            progress.report(0.0, f"Reading what {name[:80]} is")
+            return check_addition(session.own, name, settings, _clean(token) or None)
+
+        yield _say_needs((yield from self._follow(session, work)), f"{name} can be added.")
+
+    def weigh_preset(self, name: str) -> list[str]:
+        """What a preset holds, and what it takes to open it."""
+        preset = find_preset(name)
+        return [preset.about, *_say_needs(check_recipe(preset.recipe(), self.workspace.settings), "")]
+
+    def open_preset(self, session_id: str | None, name: str, token: str) -> Iterator[tuple[float, str] | list[str]]:
+        """Fetch a preset and make it the visitor's own project."""
+        session, preset = self.sessions.get(session_id), find_preset(name)
+        if problems := check_recipe(preset.recipe(), self.workspace.settings, _clean(token) or None).problems:
+            raise CheckpointError(" ".join(problems))
+        folder = self.sessions.folder_of(session) / "domains"
+        work = partial(open_preset, preset, folder, self.workspace.settings, token=_clean(token) or None)
+        project, notes = yield from self._follow(session, work)
+        self._change(session, project)
+        yield [f"{preset.title}: opened as your own project.", *notes]
+
+    def rename_labels(self, session_id: str | None, rows: Sequence[Sequence[str]]) -> list[str]:
+        """Call labels as the edited table says."""
+        session = self.sessions.get(session_id)
+        self._change(session, rename_labels(session.own, rows))
+        return ["Labels are called as the table says."]
+
+    def _follow(self, session: Session, work: Callable[[Progress], Any]) -> Iterator[Any]:
+        """Progress of some work, which ends when its follower goes or the visitor stops it; its result at the end."""
+        with session.fetching(Job(work, Progress)) as job:
+            return (yield from job.follow())
+
+    def _check_room(self, session: Session, files: Sequence[str]) -> None:
+        """Raise `SourceError` where the visitor's files would take more than there is for one."""
+        here = self.sessions.folder_of(session)
+        used = sum(file.stat().st_size for file in here.rglob("*") if file.is_file())
+        new, most = sum(Path(file).stat().st_size for file in files), self.workspace.settings.max_session_bytes
+        if used + new > most:
+            raise SourceError(
+                f"This takes {format_bytes(new)}, and of the {format_bytes(most)} that one visitor may bring "
+                f"{format_bytes(most - used)} are left. Remove something, or bring a smaller file."
+            )
 
     def preview(self, path: str | None) -> Preview | None:
         """The first rows of an uploaded file, and a guess at its columns."""
@@ -77,6 +128,7 @@ class Bringing:
     ) -> list[str]:
         """Add a domain from an uploaded file or a hub data set; sentences on what should be known."""
         session = self.sessions.get(session_id)
+        self._check_room(session, [path] if path else [])
         source = self._read_data(path, _clean(dataset), _clean(text_column) or "text", _clean(label_column) or "label")
         own, notes = add_domain(
             session.own, _clean(name) or source.name, source, self.sessions.folder_of(session) / "domains"
@@ -93,6 +145,7 @@ class Bringing:
             raise StatisticError("Choose a statistics file first.")
         if not expert:
             raise RecipeError("Choose the model that the statistics were measured on.")
+        self._check_room(session, [path])
         folder = self.sessions.folder_of(session) / "statistics"
         self._change(session, use_statistics(session.own, str(expert), Path(path), folder))
         return [f"{expert} is calibrated by its statistics file."]
@@ -110,7 +163,7 @@ class Bringing:
         session = self.sessions.get(session_id)
         if heads not in ("", "union", "own"):
             raise RecipeError("Heads are refused where labels differ, united, or kept apart.")
-        self._change(session, Project(**{**vars(session.own), "heads": heads or None}))
+        self._change(session, replace(session.own, heads=heads or None))
         return ["Changed."]
 
     def contents(self, session_id: str | None) -> list[list[str]]:
@@ -126,37 +179,6 @@ class Bringing:
     def _change(self, session: Session, own: Project) -> None:
         session.own = own
         session.show(own, default_request(own))
-
-    def _find_model(
-        self, session: Session, model: str, files: Sequence[str], name: str, token: str | None, progress: Progress
-    ) -> Checkpoint:
-        settings = self.workspace.settings
-        if files:
-            models = self.sessions.folder_of(session) / "models"
-            models.mkdir(exist_ok=True)
-            folder = Path(tempfile.mkdtemp(dir=models)) / ((_clean(name) and "model") or Path(files[0]).stem[:60])
-            try:
-                receive_upload([Path(file) for file in files], folder, progress=progress)
-                check_untrusted(folder, name=name or "uploaded")
-                return self._try(find_checkpoint(
-                    name or Path(files[0]).stem, str(folder), settings, progress=progress, trusts_paths=False
-                ), progress)  # fmt: skip
-            except FusionError:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-        if not model:
-            raise CheckpointError("Name a model on the hub, or choose its files.")
-        if is_directory(model) and not settings.allows_folders:
-            raise CheckpointError("Folders of this machine can be named only where the page runs for you alone.")
-        is_local = is_directory(model)
-        found = find_checkpoint(name or model, model, settings, token=token, progress=progress, trusts_paths=is_local)
-        return self._try(found, progress)
-
-    def _try(self, found: Checkpoint, progress: Progress) -> Checkpoint:
-        """Load what may be hostile in a child process first, with limits of time and memory."""
-        progress.report(0.9, f"Trying {found.name} in a process of its own")
-        try_in_child(found.directory, name=found.name, progress=progress)
-        return found
 
     def _read_data(self, path: str | None, dataset: str, text_column: str, label_column: str) -> Domain:
         if path:
@@ -178,6 +200,17 @@ class Bringing:
 def _clean(text: object) -> str:
     """What a text box holds; a box that was never shown holds nothing."""
     return text.strip() if isinstance(text, str) else ""
+
+
+def _say_needs(found: Preflight, answer: str) -> list[str]:
+    """What a pre-flight found, as sentences; the refusal as an error.
+
+    Raises:
+        CheckpointError: it cannot be merged here.
+    """
+    if found.problems:
+        raise CheckpointError(" ".join(found.problems))
+    return [sentence for sentence in (answer, describe_needs(found), *found.warnings) if sentence]
 
 
 def _about(model: Checkpoint) -> str:

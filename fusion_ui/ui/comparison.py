@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.domains.loaders import load_domain
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate
 from fusion_ui.evaluation.combined import Ensemble
 from fusion_ui.merging.plan import MergePlan
+from fusion_ui.plots.style import lighten
+from fusion_ui.projects.labels import label_names, read_split
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import Workspace
@@ -43,17 +44,21 @@ class Comparison:
 
 def compare(workspace: Workspace, project: Project, request: FuseRequest, evaluation: Evaluation) -> Comparison:
     """The candidates that `request` names, to be evaluated on one split of every domain."""
-    plans = {name: workspace.plan(request.recipe(project, name)) for name in request.methods}
+    plans = {s.name: workspace.plan(request.recipe(project, s.method, s.parameters)) for s in request.settings}
     experts = checkpoints_of(project)
     first = experts[project.experts[0].name]
     owners = {expert.domain: expert.name for expert in project.experts if expert.domain}
-    candidates: list[Candidate] = [workspace.candidate(plan, owners) for plan in plans.values()]
-    included = [
-        checkpoint_candidate(f"expert {n}", f"Expert {n}", experts[n], EXPERT_COLOR, first) for n in request.experts
+    candidates: list[Candidate] = [
+        _named(workspace.candidate(plan, owners), name, number) for number, (name, plan) in enumerate(plans.items())
     ]
+    labels = {expert.name: dict(expert.labels) for expert in project.experts}
+    singles = {
+        name: checkpoint_candidate(f"expert {name}", f"Expert {name}", model, EXPERT_COLOR, first, labels[name])
+        for name, model in experts.items()
+    }
+    included = [singles[name] for name in request.experts]
     if "experts" in request.references:
-        every = [checkpoint_candidate(f"expert {n}", f"Expert {n}", e, EXPERT_COLOR, first) for n, e in experts.items()]
-        candidates += every
+        candidates += singles.values()
     if "ensemble" in request.references and len(included) > 1:
         key = "ensemble " + " ".join(member.key for member in included)
         candidates.append(Ensemble("ensemble", "Ensemble", key, ENSEMBLE_COLOR, True, tuple(included)))
@@ -64,6 +69,13 @@ def compare(workspace: Workspace, project: Project, request: FuseRequest, evalua
     return Comparison(tuple(candidates), plans, evaluation, tuple(domain_of[name] for name in request.experts))
 
 
+def _named(candidate: Candidate, name: str, number: int) -> Candidate:
+    """The candidate under its name in the comparison; a pin's colour is told from its method's by lightness."""
+    if name == candidate.name:
+        return candidate
+    return replace(candidate, name=name, color=lighten(candidate.color, 0.25 + 0.12 * (number % 4)))
+
+
 def checkpoints_of(project: Project) -> dict[str, Checkpoint]:
     """Expert name -> its model."""
     return {e.name: Checkpoint(e.name, e.model, e.source or str(e.model), e.revision) for e in project.experts}
@@ -71,9 +83,9 @@ def checkpoints_of(project: Project) -> dict[str, Checkpoint]:
 
 def project_evaluation(workspace: Workspace, project: Project, split: str) -> Evaluation:
     """One split of every domain of a project, as its experts see it."""
-    domains = [load_domain(getattr(d, split), d.name, title=d.title) for d in project.domains]
-    experts = list(checkpoints_of(project).values())
-    known = {label.casefold(): label for expert in reversed(experts) for label in reversed(expert.label_names)}
-    models = checkpoints_of(project)
-    own = {expert.domain or expert.name: models[expert.name].label_names for expert in project.experts}
-    return workspace.evaluation(domains, experts[0], tuple(reversed(known.values())), own)
+    domains = [read_split(domain, split) for domain in project.domains]
+    names = [label_names(expert) for expert in project.experts]
+    known = {label.casefold(): label for labels in reversed(names) for label in reversed(labels)}
+    own = {expert.domain or expert.name: labels for expert, labels in zip(project.experts, names, strict=True)}
+    first = checkpoints_of(project)[project.experts[0].name]
+    return workspace.evaluation(domains, first, tuple(reversed(known.values())), own)

@@ -9,9 +9,11 @@ import gradio as gr
 
 from fusion_ui.errors import FusionError
 from fusion_ui.projects.building import MAX_EXPERTS
+from fusion_ui.projects.labels import explain_labels, label_table
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.handlers import as_message
+from fusion_ui.ui.panels.methods import MethodsPanel, method_choices
 from fusion_ui.ui.panels.models import ModelsPanel, row_values
 from fusion_ui.ui.panels.project import OWN, ProjectPanel
 from fusion_ui.ui.render import render_status
@@ -23,6 +25,7 @@ Chain = Callable[[Any], None]
 def wire_project(
     panel: ProjectPanel,
     models: ModelsPanel,
+    methods: MethodsPanel,
     bringing: Bringing,
     facts: gr.HTML,
     describe: Callable[[Project], str],
@@ -35,8 +38,9 @@ def wire_project(
         describe: the header of a project.
         chain: what follows a change of project: post the controls, evaluate, fill the curve.
     """
-    rows = [*models.included, *models.calibration]
-    shown = [facts, *rows, panel.contents, panel.removed, panel.statistics_of, panel.project, panel.message]
+    rows = [*models.included, *models.calibration, *models.weights, methods.methods]
+    shown = [facts, *rows, panel.contents, panel.removed, panel.statistics_of, panel.labels, panel.aligned, panel.heads]
+    shown += [panel.preset, panel.weighed, panel.project, panel.message]  # a refusal speaks through the last
 
     def show(session_id: str | None, sentences: list[str]) -> list[Any]:
         session = bringing.sessions.get(session_id)
@@ -45,19 +49,27 @@ def wire_project(
         names = list(dict.fromkeys([e.name for e in session.own.experts] + [d.name for d in session.own.domains]))
         return [
             describe(project),
-            *(gr.update(**box) for box, _ in values),
-            *(gr.update(**choice) for _, choice in values),
+            *(gr.update(**properties) for column in zip(*values, strict=True) for properties in column),
+            gr.update(choices=method_choices(project), value=list(request.methods)),
             {"rows": bringing.contents(session_id)},
             gr.update(choices=names, value=None),
             gr.update(choices=[expert.name for expert in session.own.experts], value=None),
+            [list(row) for row in label_table(session.own)],
+            render_status(explain_labels(session.own)),
+            session.own.heads or "",
+            gr.update(visible=False),
+            render_status(""),
             project.name,
             render_status(" ".join(sentences)),
         ]
 
+    def say(status: dict[str, Any]) -> list[Any]:
+        return [*[gr.skip()] * (len(shown) - 1), status]
+
     def refuse(error: Exception) -> list[Any]:
         if not isinstance(error, FusionError):
             raise as_message(error) from None
-        return [*[gr.skip()] * (len(shown) - 1), render_status(str(error), is_error=True)]
+        return say(render_status(str(error), is_error=True))
 
     def changing(change: Callable[..., list[str]]) -> Callable[..., list[Any]]:
         def handle(request: gr.Request, *values: Any) -> list[Any]:
@@ -68,27 +80,59 @@ def wire_project(
 
         return handle
 
-    def choose(session_id: str | None, name: str) -> list[str]:
+    def choose(session_id: str | None, name: str) -> list[Any]:
+        if name not in (OWN, bringing.demo.name):  # a preset is opened by its button, once its cost was read
+            about = render_status(" ".join(bringing.weigh_preset(name)))
+            return [*[gr.skip()] * (len(shown) - 4), gr.update(visible=True), about, gr.skip(), gr.skip()]
         bringing.choose(session_id, name)
-        return ["Models fine-tuned from one base, and text for each." if name == OWN else "The demo is shown."]
+        sentence = "Models fine-tuned from one base, and text for each." if name == OWN else "The demo is shown."
+        return show(session_id, [sentence])
 
-    def add_model(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+    def choosing(request: gr.Request, name: str) -> list[Any]:
         try:
-            for step in bringing.add_model(request.session_hash, *values):
-                if isinstance(step, list):
-                    yield show(request.session_hash, step)
-                else:
-                    yield [*[gr.skip()] * (len(shown) - 1), render_status(step[1], step[0])]
+            return choose(request.session_hash, name)
+        except FusionError as error:
+            about = render_status(str(error), is_error=True)
+            return [*[gr.skip()] * (len(shown) - 4), gr.update(visible=True), about, gr.skip(), gr.skip()]
         except Exception as error:
-            yield refuse(error)
+            raise as_message(error) from None
+
+    def stepping(change: Callable[..., Iterator[Any]], is_final: bool = True) -> Callable[..., Iterator[list[Any]]]:
+        """A change that tells how far it is. One that is not final says sentences and leaves the project alone."""
+
+        def handle(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+            try:
+                for step in change(request.session_hash, *values):
+                    if not isinstance(step, list):
+                        yield say(render_status(step[1], step[0]))
+                    else:
+                        yield show(request.session_hash, step) if is_final else say(render_status(" ".join(step)))
+            except Exception as error:
+                yield refuse(error)
+
+        return handle
+
+    def rename(request: gr.Request, rows: list[list[str]]) -> list[Any]:
+        try:
+            return show(request.session_hash, bringing.rename_labels(request.session_hash, rows))
+        except FusionError as error:  # the table goes back to what is so
+            return [*show(request.session_hash, [])[:-1], render_status(str(error), is_error=True)]
+        except Exception as error:
+            raise as_message(error) from None
 
     def connect(event: Any, handle: Callable, inputs: list[Any], name: str) -> None:
         chain(event(handle, inputs, shown, show_progress="hidden", concurrency_limit=4, api_name=name))
 
     given_model = [panel.model, panel.model_files, panel.model_name, panel.token]
     given_data = [panel.data, panel.dataset, panel.domain_name, panel.text_column, panel.label_column]
-    connect(panel.project.input, changing(choose), [panel.project], "choose_project")
-    connect(panel.add_model.click, add_model, given_model, "add_model")
+    connect(panel.project.input, choosing, [panel.project], "choose_project")
+    connect(panel.open_preset.click, stepping(bringing.open_preset), [panel.project, panel.token], "open_preset")
+    connect(panel.add_model.click, stepping(bringing.add_model), given_model, "add_model")
+    panel.check_model.click(
+        stepping(bringing.check_model, is_final=False), [panel.model, panel.token], shown, show_progress="hidden",
+        concurrency_limit=4, api_name="check_model",
+    )  # fmt: skip
+    connect(panel.labels.input, rename, [panel.labels], "rename_labels")
     connect(panel.add_domain.click, changing(bringing.add_data), given_data, "add_data")
     given_statistics = [panel.statistics, panel.statistics_of]
     connect(panel.add_statistics.click, changing(bringing.add_statistics), given_statistics, "add_statistics")

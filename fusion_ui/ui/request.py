@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fusion_ui.errors import RecipeError
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
-from fusion_ui.methods import METHODS, find_method
+from fusion_ui.methods import METHODS, find_method, make_method
 from fusion_ui.parameters import default_values
 from fusion_ui.projects.project import FROM_FILE, Project, ProjectDomain, ProjectExpert
 
+MAX_SIDE_BY_SIDE = 12
+"""Methods and pinned settings compared at once: each holds a merged model in memory while it is evaluated."""
 REFERENCES = {"experts": "Experts themselves", "ensemble": "Ensemble", "multitask": "Multi-task model"}
 DEFAULT_METHODS = ("regmean", "simple_mean")
 MAX_SENTENCES = 400
+
+
+Values = tuple[tuple[str, Any], ...]
+"""A method's parameters with their values."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One method under one choice of its parameters.
+
+    Attributes:
+        name: identifies it among the candidates: the method's name for what the controls say, else a pin's own.
+    """
+
+    name: str
+    method: str
+    parameters: Values
 
 
 @dataclass(frozen=True)
@@ -29,6 +49,8 @@ class FuseRequest:
         references: keys of `REFERENCES` to show.
         parameters: method name -> its parameters.
         is_from_zero: bars from zero instead of points on a cut axis.
+        pins: settings kept beside those of the controls.
+        weights: expert name -> its coefficient; 1 where nothing is said.
     """
 
     experts: tuple[str, ...]
@@ -36,18 +58,31 @@ class FuseRequest:
     num_examples: int
     methods: tuple[str, ...]
     references: tuple[str, ...]
-    parameters: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+    parameters: tuple[tuple[str, Values], ...]
     is_from_zero: bool = False
+    pins: tuple[Setting, ...] = ()
+    weights: tuple[tuple[str, float], ...] = ()
 
-    def recipe(self, project: Project, method: str) -> MergeRecipe:
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """What is to be compared: the methods under the controls' values, then the pins that differ from them."""
+        values = dict(self.parameters)
+        own = [Setting(method, method, values.get(method, ())) for method in self.methods]
+        shown = {(setting.method, setting.parameters) for setting in own}
+        return (*own, *(pin for pin in self.pins if (pin.method, pin.parameters) not in shown))
+
+    def recipe(self, project: Project, method: str, parameters: Values | None = None) -> MergeRecipe:
         """The merge that these controls ask of one method.
+
+        Args:
+            parameters: in the place of what the controls say of the method.
 
         Raises:
             RecipeError, ParameterError: a control holds something that is not allowed.
         """
         domains = {domain.name: domain for domain in project.domains}
         experts = {expert.name: expert for expert in project.experts}
-        calibration = dict(self.calibration)
+        calibration, weights = dict(self.calibration), dict(self.weights)
         if not self.experts:
             raise RecipeError("No expert is ticked. Tick at least one under Models.")
         for name in self.experts:
@@ -63,11 +98,13 @@ class FuseRequest:
         return parse_recipe(
             {
                 "method": method,
-                "parameters": dict(dict(self.parameters).get(method, ())),
+                "parameters": dict(dict(self.parameters).get(method, ()) if parameters is None else parameters),
                 "experts": [
                     {
                         "name": name,
                         "model": str(experts[name].model),
+                        "labels": dict(experts[name].labels),
+                        "weight": weights.get(name, 1.0),
                         "calibration": _calibration(experts[name], domains.get(calibration[name])),
                     }
                     for name in self.experts
@@ -82,11 +119,44 @@ class FuseRequest:
 
     def check(self, project: Project) -> None:
         """Raise a `FusionError` unless every control holds something allowed."""
-        for method in self.methods or ("simple_mean",):
-            self.recipe(project, find_method(method).name)
+        if len(self.settings) > MAX_SIDE_BY_SIDE:
+            raise RecipeError(
+                f"{len(self.settings)} methods and settings are to be compared, and {MAX_SIDE_BY_SIDE} is the most. "
+                "Take some away."
+            )
+        for setting in self.settings or (Setting("simple_mean", "simple_mean", ()),):
+            method = find_method(setting.method)
+            if obstacle := method.find_obstacle(len(self.experts), project.base is not None):
+                raise RecipeError(obstacle)
+            self.recipe(project, method.name, setting.parameters)
         for reference in self.references:
             if reference not in REFERENCES:
                 raise RecipeError(f"There is no reference {str(reference)[:40]!r}.")
+
+
+def pin_text(method: str, parameters: Mapping[str, Any]) -> str:
+    """A setting as the page keeps it in its list of pins."""
+    return json.dumps({"method": method, "parameters": dict(parameters)}, sort_keys=True)
+
+
+def parse_pins(texts: Sequence[str]) -> tuple[Setting, ...]:
+    """The pins of the page's list, in order and each once.
+
+    Raises:
+        RecipeError, ParameterError: a text is no setting of a method.
+    """
+    pins: dict[str, Setting] = {}
+    for text in texts:
+        try:
+            value = json.loads(text)
+            method, parameters = value["method"], value["parameters"]
+        except (TypeError, ValueError, KeyError):
+            raise RecipeError(f"{str(text)[:80]!r} is no setting of a method. Pin it again.") from None
+        values = default_values(find_method(method)) | dict(parameters)
+        make_method(method, values)
+        name = f"pin {pin_text(method, values)}"
+        pins[name] = Setting(name, method, tuple(values.items()))
+    return tuple(pins.values())
 
 
 def _calibration(expert: ProjectExpert, domain: ProjectDomain | None) -> dict[str, str]:

@@ -54,6 +54,7 @@ class Session:
     _last_sent: float = 0.0
     _working: list[Progress] = field(default_factory=list)
     _jobs: dict[str, Job] = field(default_factory=dict)
+    _fetches: list[Job] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def post(self, request: FuseRequest, sent: float | None = None) -> None:
@@ -73,8 +74,8 @@ class Session:
                 progress.stop()
 
     def show(self, project: Project, request: FuseRequest) -> None:
-        """Change to a project, or to another state of it."""
-        self.stop()
+        """Change to a project, or to another state of it. What is being fetched goes on."""
+        self._halt()
         with self._lock:
             self.project, self.request, self.version = project, request, self.version + 1
             self.shown, self.curve, self.curve_family = {}, {}, ""
@@ -92,15 +93,34 @@ class Session:
         with self._lock:
             if not self._is_newest(sent):
                 return
-        self.stop()
+        self._halt()
         self.refusal = error
 
     def stop(self) -> None:
         """Stop everything that runs for this visitor, and start nothing until a control moves."""
+        self._halt()
+        with self._lock:
+            for job in self._fetches:
+                job.stop()
+
+    def _halt(self) -> None:
+        """Stop merging and evaluating."""
         with self._lock:
             self.version, self.is_stopped = self.version + 1, True
             for work in [*self._working, *self._jobs.values()]:
                 work.stop()
+
+    @contextmanager
+    def fetching(self, job: Job) -> Iterator[Job]:
+        """While inside, `job` is stopped by `stop` alone, not by a control that moves."""
+        with self._lock:
+            self._fetches.append(job)
+        try:
+            yield job
+        finally:
+            job.stop()
+            with self._lock:
+                self._fetches.remove(job)
 
     def check(self, version: int) -> None:
         """Raise `StoppedError` if a newer state than `version` has arrived."""
@@ -136,7 +156,7 @@ class Session:
     @property
     def is_busy(self) -> bool:
         """True while something is computed for this visitor."""
-        return bool(self._working) or any(job.is_running for job in self._jobs.values())
+        return bool(self._working or self._fetches) or any(job.is_running for job in self._jobs.values())
 
     def keep_jobs(self, version: int, keys: Collection[str]) -> None:
         """Stop the jobs that `version`, the newest state, does not need.

@@ -1,52 +1,131 @@
-"""The methods to compare, their parameters, and the reference rows."""
+"""The methods to compare, their parameters, the settings pinned beside them, and the reference rows."""
 
 from __future__ import annotations
 
 import html
+import json
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from fusion_ui.methods import METHODS
+from fusion_ui.methods import METHODS, find_method, make_method
+from fusion_ui.methods.base import MergeMethod
 from fusion_ui.parameters import declared_parameters
+from fusion_ui.projects.project import Project
 from fusion_ui.ui.controls import parameter_control
-from fusion_ui.ui.request import REFERENCES, FuseRequest
+from fusion_ui.ui.request import REFERENCES, FuseRequest, parse_pins, pin_text
 
 
 @dataclass(frozen=True)
 class MethodsPanel:
-    """The panel's controls; `parameters` maps (method, parameter) to its control, the main slider's excepted."""
+    """The panel's controls.
 
-    methods: gr.CheckboxGroup
+    Attributes:
+        parameters: (method, parameter) -> its control, the main slider's excepted.
+        options: method -> what is shown while the method is compared.
+        pins: settings kept side by side, each as `pin_text` writes it.
+    """
+
+    methods: gr.Dropdown
     references: gr.CheckboxGroup
     parameters: dict[tuple[str, str], Component]
+    options: dict[str, gr.Column]
+    pinned: gr.Dropdown
+    pin: gr.Button
+    pins: gr.Dropdown
 
 
-def build_methods_panel(start: FuseRequest, main: tuple[str, str]) -> MethodsPanel:
-    """Tick boxes for methods and references; a method's parameters come from its declaration.
+def build_methods_panel(project: Project, start: FuseRequest, main: tuple[str, str]) -> MethodsPanel:
+    """A list of methods and references; a method's parameters come from its declaration.
 
     Args:
         main: the (method, parameter) that has its own slider at the top of the page.
     """
     values = {name: dict(parameters) for name, parameters in start.parameters}
-    controls = {}
+    controls: dict[tuple[str, str], Component] = {}
+    options: dict[str, gr.Column] = {}
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2>2 · Methods</h2>")
-        choices = [(method.title, method.name) for method in METHODS]
-        methods = gr.CheckboxGroup(choices, value=list(start.methods), label="Compare", elem_id="methods")
+        methods = gr.Dropdown(
+            method_choices(project), value=list(start.methods), multiselect=True, label="Compare", elem_id="methods"
+        )
         shown = [(title, key) for key, title in REFERENCES.items()]
         references = gr.CheckboxGroup(shown, value=list(start.references), label="Beside them", elem_id="references")
-        with gr.Accordion("Options and formulas", open=False):
+        with gr.Accordion("Options and formulas", open=False, elem_id="options"):
             for method in METHODS:
-                gr.HTML(_explain(method))
-                for name, declared in declared_parameters(method).items():
-                    if (method.name, name) != main:
-                        controls[method.name, name] = parameter_control(declared, values[method.name][name])
-    return MethodsPanel(methods, references, controls)
+                with gr.Column(visible=method.name in start.methods, elem_classes="method-options") as options[
+                    method.name
+                ]:
+                    gr.HTML(_explain(method))
+                    for name, declared in declared_parameters(method).items():
+                        if (method.name, name) != main:
+                            label = f"{method.name}-{name}".replace("_", "-")
+                            value = values[method.name][name]
+                            controls[method.name, name] = parameter_control(declared, value, elem_id=label)
+        with gr.Row(equal_height=True, elem_id="pinning"):
+            pinned = gr.Dropdown(
+                [(find_method(name).title, name) for name in start.methods],
+                value=main[0],
+                label="Keep as it stands now",
+                min_width=140,
+                elem_id="pinned-method",
+            )
+            pin = gr.Button("Pin", size="sm", scale=0, min_width=70, elem_id="pin")
+        pins = gr.Dropdown([], multiselect=True, label="Pinned, to compare with", visible=False, elem_id="pins")
+    checked: list[Any] = [methods, references, pinned, pins]
+    for control in checked:  # FuseRequest checks, with one sentence for page and API
+        control.preprocess = lambda payload: payload
+    return MethodsPanel(methods, references, controls, options, pinned, pin, pins)
 
 
-def _explain(method) -> str:
+def method_choices(project: Project) -> list[tuple[str, str]]:
+    """Every method, with the reason beside those that cannot merge this project."""
+    return [(f"{m.title} · {short}" if (short := _short_obstacle(m, project)) else m.title, m.name) for m in METHODS]
+
+
+def follow_methods(chosen: list[str], current: str | None) -> list[Any]:
+    """Which options are shown for the chosen methods, in the order of `METHODS`, and which of them can be pinned."""
+    chosen = [method.name for method in METHODS if method.name in (chosen or ())]
+    choices = [(find_method(name).title, name) for name in chosen]
+    kept = current if current in chosen else next(iter(chosen), None)
+    return [*(gr.update(visible=method.name in chosen) for method in METHODS), gr.update(choices=choices, value=kept)]
+
+
+def add_pin(pins: list[str], method: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The list of pins with one more: what the controls say of `method` now.
+
+    Raises:
+        RecipeError, ParameterError: there is no such method, or a control holds something that is not allowed.
+    """
+    texts = [*(pins or ()), pin_text(method, parameters)]
+    settings = parse_pins(texts)
+    described = [make_method(setting.method, dict(setting.parameters)).describe() for setting in settings]
+    values = [setting.name.removeprefix("pin ") for setting in settings]
+    return gr.update(choices=list(zip(_distinct(described, values), values, strict=True)), value=values, visible=True)
+
+
+def _distinct(titles: list[str], values: list[str]) -> list[str]:
+    """Titles that tell settings apart: with every parameter where the short form is not enough."""
+    return [
+        title
+        if titles.count(title) == 1
+        else f"{title} ({', '.join(f'{k} {v}' for k, v in json.loads(value)['parameters'].items())})"
+        for title, value in zip(titles, values, strict=True)
+    ]
+
+
+def _short_obstacle(method: type[MergeMethod], project: Project) -> str:
+    if method.needs_base and project.base is None:
+        return "needs the base model"
+    least, most = method.num_experts
+    if most is not None and least == most and len(project.experts) != most:
+        return f"merges {most} models"
+    return ""
+
+
+def _explain(method: type[MergeMethod]) -> str:
     paper = f' <a href="{html.escape(method.paper)}" target="_blank" rel="noopener">paper</a>' if method.paper else ""
     return (
         f'<div class="method"><b>{html.escape(method.title)}</b> {html.escape(method.summary())}{paper}'

@@ -8,24 +8,30 @@ from typing import Any
 import gradio as gr
 
 from fusion_ui.projects.building import MAX_EXPERTS
+from fusion_ui.projects.presets import read_presets
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.controls import status_line, text_table
 from fusion_ui.ui.render import render_status
 
 OWN = "own"
+LABEL_HEADERS = ["Whose", "Its label", "Goes by"]
 
 
 @dataclass(frozen=True)
 class ProjectPanel:
     """The panel's components."""
 
-    project: gr.Radio
+    project: gr.Dropdown
+    preset: gr.Column
+    weighed: gr.HTML
+    open_preset: gr.Button
     own: gr.Accordion
     model: gr.Textbox
     found: gr.Radio
     model_files: gr.File
     model_name: gr.Textbox
     token: gr.Textbox
+    check_model: gr.Button
     add_model: gr.Button
     data: gr.File
     dataset: gr.Textbox
@@ -40,6 +46,8 @@ class ProjectPanel:
     contents: gr.HTML
     removed: gr.Dropdown
     remove: gr.Button
+    labels: gr.Dataframe
+    aligned: gr.HTML
     heads: gr.Radio
     message: gr.HTML
 
@@ -47,16 +55,20 @@ class ProjectPanel:
 def build_project_panel(project: Project, allows_folders: bool) -> ProjectPanel:
     """A choice of project; below it, closed at first, what makes up the visitor's own."""
     with gr.Column(elem_classes="card"):
-        chosen = gr.Radio(
-            [(project.title, project.name), ("Your own models", OWN)],
+        presets = [(preset.title, name) for name, preset in read_presets().items()]
+        chosen = gr.Dropdown(
+            [(project.title, project.name), ("Your own models", OWN), *presets],
             value=project.name,
             label="Project",
             elem_id="project",
         )
+        with gr.Column(visible=False) as preset:
+            weighed = status_line(render_status(""), "preset-needs")
+            open_preset = gr.Button("Fetch and open", size="sm", elem_id="open-preset")
         with gr.Accordion("Your own models and data", open=False, elem_id="own") as own:
             message = status_line(render_status("Models fine-tuned from one base, and text for each."), "own-message")
             with gr.Tab("Models"):
-                model, found, files, name, token, add_model = _models(allows_folders)
+                model, found, files, name, token, check_model, add_model = _models(allows_folders)
             with gr.Tab("Data"):
                 data, dataset, domain, text, label, preview, add_domain = _domains()
             with gr.Tab("Statistics"):
@@ -68,12 +80,7 @@ def build_project_panel(project: Project, allows_folders: bool) -> ProjectPanel:
                 statistics_of = gr.Dropdown([], label="Of which model", elem_id="own-statistics-of")
                 add_statistics = gr.Button("Use instead of data", size="sm", elem_id="own-add-statistics")
             contents = text_table("own-contents", "What is in your project")
-            heads = gr.Radio(
-                [("Refuse", ""), ("One head for all labels", "union"), ("Each its own head", OWN)],
-                value="",
-                label="Where labels differ",
-                elem_id="own-heads",
-            )
+            labels, aligned, heads = _labels()
             with gr.Row():
                 removed = gr.Dropdown([], label="Take out", min_width=120, elem_id="own-removed")
                 remove = gr.Button("Remove", size="sm", min_width=80, scale=0, elem_id="own-remove")
@@ -81,8 +88,9 @@ def build_project_panel(project: Project, allows_folders: bool) -> ProjectPanel:
     for control in controls:
         control.preprocess = lambda payload: payload  # checked where it is used: its choices change with the project
     return ProjectPanel(
-        chosen, own, model, found, files, name, token, add_model, data, dataset, domain, text, label, preview,
-        add_domain, statistics, statistics_of, add_statistics, contents, removed, remove, heads, message,
+        chosen, preset, weighed, open_preset, own, model, found, files, name, token, check_model, add_model, data,
+        dataset, domain, text, label, preview, add_domain, statistics, statistics_of, add_statistics, contents,
+        removed, remove, labels, aligned, heads, message,
     )  # fmt: skip
 
 
@@ -108,7 +116,35 @@ def _models(allows_folders: bool) -> tuple:
             type="password",
             max_length=200,
         )
-    return model, found, files, name, token, gr.Button(f"Add model (up to {MAX_EXPERTS})", elem_id="own-add-model")
+    with gr.Row():
+        check = gr.Button("Check first", size="sm", min_width=100, elem_id="own-check-model")
+        add = gr.Button(f"Add model (up to {MAX_EXPERTS})", size="sm", min_width=160, elem_id="own-add-model")
+    return model, found, files, name, token, check, add
+
+
+def _labels() -> tuple:
+    with gr.Accordion("Labels", open=False, elem_id="own-labels"):
+        aligned = status_line(render_status(""), "own-aligned")
+        labels = gr.Dataframe(
+            headers=LABEL_HEADERS,
+            datatype="str",
+            type="array",
+            interactive=True,
+            static_columns=[0, 1],
+            column_widths=["34%", "33%", "33%"],
+            buttons=[],
+            max_height=260,
+            wrap=True,
+            label="Write the same name where labels mean the same",
+            elem_id="own-label-table",
+        )
+        heads = gr.Radio(
+            [("Refuse", ""), ("One head for all labels", "union"), ("Each its own head", OWN)],
+            value="",
+            label="Where labels differ",
+            elem_id="own-heads",
+        )
+    return labels, aligned, heads
 
 
 def _domains() -> tuple:

@@ -1,0 +1,89 @@
+"""A model that a person names or uploads: weighed before anything large is fetched, checked, and tried."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.checkpoints.finding import find_checkpoint
+from fusion_ui.checkpoints.limits import check_untrusted
+from fusion_ui.checkpoints.trial import try_in_child
+from fusion_ui.errors import CheckpointError, FusionError
+from fusion_ui.merging.labels import Heads
+from fusion_ui.merging.preflight import Preflight, check_recipe
+from fusion_ui.merging.recipe import Expert, MergeRecipe
+from fusion_ui.progress import Progress
+from fusion_ui.projects.project import Project
+from fusion_ui.settings import Settings
+from fusion_ui.sources.local import is_directory
+from fusion_ui.sources.upload import UploadLimits, receive_upload
+
+METHOD = "regmean"
+"""The merge that is weighed: the one that the page begins with."""
+
+
+def check_addition(project: Project, model: str, settings: Settings, token: str | None = None) -> Preflight:
+    """Weigh a project with one more model, from configs and headers alone.
+
+    Labels are left aside: they can be renamed once the model is there.
+
+    Args:
+        model: ``owner/name``, with ``@revision`` where it is not the main branch, or a directory.
+        token: the visitor's own, for gated and private models.
+    """
+    present = [Expert(name=e.name, model=str(e.model)) for e in project.experts]
+    name = next(name for name in (model[:80], "the new model") if name not in {e.name for e in project.experts})
+    experts = (*present, Expert(name=name, model=model))
+    return check_recipe(MergeRecipe(method=METHOD, experts=experts, heads=Heads.OWN), settings, token)
+
+
+def fetch_model(
+    project: Project,
+    model: str,
+    name: str,
+    settings: Settings,
+    progress: Progress,
+    token: str | None = None,
+) -> Checkpoint:
+    """A model of the hub, or of this machine's disk, as an addition to `project`.
+
+    Raises:
+        CheckpointError: it does not go with the project's models, or this machine has no room for it; then nothing
+            was fetched. Or it is not what it should be.
+        SourceError: it cannot be had.
+    """
+    if not model:
+        raise CheckpointError("Name a model on the hub, or choose its files.")
+    is_local = is_directory(model)
+    if is_local and not settings.allows_folders:
+        raise CheckpointError("Folders of this machine can be named only where the page runs for you alone.")
+    progress.report(0.0, f"Reading what {model[:80]} is")
+    if problems := check_addition(project, model, settings, token).problems:
+        raise CheckpointError(" ".join(problems))
+    found = find_checkpoint(name or model, model, settings, token=token, progress=progress, trusts_paths=is_local)
+    return _try(found, progress)
+
+
+def receive_model(files: Sequence[str], name: str, folder: Path, settings: Settings, progress: Progress) -> Checkpoint:
+    """A model from uploaded files, moved to a new directory in `folder`; nothing is left there after an error."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = Path(tempfile.mkdtemp(dir=folder)) / ((name and "model") or Path(files[0]).stem[:60])
+    try:
+        limits = UploadLimits(max_bytes=settings.max_model_bytes)
+        receive_upload([Path(file) for file in files], target, limits, progress=progress)
+        check_untrusted(target, name=name or "uploaded")
+        title = name or Path(files[0]).stem
+        return _try(find_checkpoint(title, str(target), settings, progress=progress, trusts_paths=False), progress)
+    except FusionError:
+        shutil.rmtree(target.parent, ignore_errors=True)
+        raise
+
+
+def _try(found: Checkpoint, progress: Progress) -> Checkpoint:
+    """Load what may be hostile in a child process first, with limits of time and memory."""
+    progress.report(0.9, f"Trying {found.name} in a process of its own")
+    try_in_child(found.directory, name=found.name, progress=progress)
+    return found
