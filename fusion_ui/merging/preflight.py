@@ -93,6 +93,7 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
         problems += find_problems(headers, output_parameters(headers[0].shapes)) or _find_label_problems(
             recipe, headers
         )
+        problems += _find_obstacles(recipe, headers[0])
     local = [_local(entry) for entry in recipe.experts if is_directory(entry.model)]
     warnings = [] if problems or len(local) < 2 else find_strangers(local)
     machine = measure_machine(settings.cache_dir)
@@ -106,6 +107,15 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
                 "Free some, or merge fewer or smaller models."
             )
     return Preflight(tuple(headers), tuple(problems), tuple(warnings), download, disk, memory, seconds, machine)
+
+
+def _find_obstacles(recipe: MergeRecipe, header: ModelHeader) -> list[str]:
+    """What the method, or the step after it, lacks."""
+    has_base, layer_scaling = recipe.base is not None, recipe.make_layer_scaling()
+    obstacles = [recipe.make_method().find_obstacle(len(recipe.experts), has_base)]
+    if layer_scaling:
+        obstacles.append(layer_scaling.find_obstacle([*header.shapes], has_base))
+    return [obstacle for obstacle in obstacles if obstacle]
 
 
 def _find_label_problems(recipe: MergeRecipe, headers: Sequence[ModelHeader]) -> list[str]:
