@@ -20,8 +20,8 @@ TITLE = "Layer scaling"
 class LayerScaling:
     """Scale a merge's difference from the base, growing linearly with depth (Wang et al., LiNeS, 2410.17146).
 
-    theta_0 + s(l) (theta - theta_0), where s(l) goes from `shallow` at the first layer to `deep` at the last (equation
-    1 with alpha = shallow and beta = deep - shallow). Embeddings count as the first layer, everything after the last
+    theta_0 + s(l) (theta - theta_0), where s(l) goes from `shallow` at the first layer to `deep` at the last (the
+    paper's alpha and alpha + beta). Embeddings count as the first layer, everything after the last
     layer counts as the last. With both at 1 nothing changes, to the bit.
     """
 

@@ -23,7 +23,7 @@ class DataFreeRegMean(MergeMethod):
     The gradient of a linear layer is a sum of its inputs, so a task vector's rows (of the stored out x in weight) lie
     in their span. With G_i = tau_i tau_i^T / |tau_i|^2 for tau_i in x out, RegMean's closed form is the point where the
     gradient of WUDI-Merging's loss, sum_i |(W - W_i) tau_i^T|^2 / |tau_i|^2, is zero. Task vectors have a low rank, so
-    that point is far from unique: alpha below 1 makes it so, and at 1 directions without a task keep the mean.
+    that point is far from unique: alpha below 1 makes it so, and at 1 it is the one nearest to the mean.
     """
 
     name: ClassVar = "data_free_regmean"

@@ -17,7 +17,7 @@ from fusion_ui.solving.treatment import Treatment
 class ModelStock(MergeMethod):
     """Stop between the base model and the mean, the nearer to the mean the more task vectors agree (Jang et al., 2024).
 
-    The paper (equation 3) takes experts to be centre + noise of one size at right angles to each other and to the
+    The paper takes experts to be centre + noise of one size at right angles to each other and to the
     centre's own task vector, and the merge to be the point nearest to the centre on the line from base to mean. With
     coefficients c_i the mean holds the noise of 1 / sum_i c_i^2 experts, so that is what N stands for; with equal
     coefficients it is their number. A task vector of zero is at a right angle to every other. A cosine below 0 cannot
