@@ -22,7 +22,7 @@ OPPOSITE = 2 - 1e-8
 
 @dataclass(frozen=True)
 class Slerp(MergeMethod):
-    """Go from one expert to the other along the arc between their directions (Shoemake, 1985).
+    """Go from one of two experts to the other along the arc between their directions (Shoemake, 1985).
 
     The arc is that of the directions, and the length goes evenly from one expert's to the other's; where both have
     the same length, this is Shoemake's formula. The position is the second expert's weight.
