@@ -128,7 +128,7 @@ class Workspace:
             owners: domain name -> the expert whose own it is, where they do not share a name.
         """
         method, key = plan.method, f"merge {plan.key} {self.settings.max_tokens_per_text}"
-        title, first = method.describe(), plan.experts[0]
+        title, first = plan.title, plan.experts[0]
         if plan.labels.heads is not Heads.OWN:
 
             def load(progress: Progress) -> Callable:
@@ -239,10 +239,11 @@ class Workspace:
         if prepared is None:
             return self._merge_once(plan, progress)
         with progress.turn():
-            return prepared.merge(plan.method, progress)
+            return prepared.merge(plan.method, progress, plan.layer_scaling)
 
     def _merge_once(self, plan: MergePlan, progress: Progress) -> MergedModel:
-        return merge_once(self._source(plan, progress.part(0, 0.9)), plan.method, progress.part(0.9, 1))
+        source = self._source(plan, progress.part(0, 0.9))
+        return merge_once(source, plan.method, progress.part(0.9, 1), plan.layer_scaling)
 
     def _source(self, plan: MergePlan, progress: Progress) -> SlotSource:
         if plan.method.requires:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_demo import shrink
+from tiny_models import write_experts
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -121,6 +122,37 @@ def test_statistics_stand_in_for_the_data(recipe, small, tmp_path):
     assert "were measured on another model" in message and not (tmp_path / "swapped").exists()
 
 
+def test_task_vectors_are_merged_over_their_base_and_scaled_by_depth(tmp_path):
+    *experts, base = write_experts(tmp_path, 3)
+    entries = [{"name": expert.name, "model": expert.name} for expert in experts]
+    value = {"method": "tsv_merge", "base": base.name, "experts": entries}
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(value))
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    succeed("merge", recipe, "--out", whole)
+    succeed("merge", recipe, "--out", half, "--set", "scaling_coefficient=0.5", "--set", "layer_scaling.shallow=0")
+    stored = [load_file(folder / "model.safetensors") for folder in (base, whole, half)]
+    for name, factor in (("bert.pooler.dense.weight", 0.5), ("bert.embeddings.word_embeddings.weight", 0.0)):
+        update, scaled = (tensors[name] - stored[0][name] for tensors in stored[1:])
+        assert update.any()
+        torch.testing.assert_close(scaled, factor * update, rtol=1e-4, atol=1e-6)
+    report = json.loads((half / "merge_report.json").read_text())
+    assert (
+        report["parameters"]["bert.pooler.dense.weight"] | {"path": "tsv", "layer_factor": 1.0}
+        == (report["parameters"]["bert.pooler.dense.weight"])
+    )
+    assert report["paths"]["mean task vector"] > 5
+    assert json.loads((half / "recipe.json").read_text())["layer_scaling"] == {"shallow": 0.0}
+    message = refuse("merge", recipe, "--out", tmp_path / "no", "--set", "layer_scaling.slope=1")
+    assert "Layer scaling has no parameter 'slope'" in message
+    assert "TSV-Merge has no parameter 'shallow.x'" in refuse("merge", recipe, "--out", "no", "--set", "shallow.x=1")
+    recipe.write_text(json.dumps(value | {"base": None}))
+    assert "TSV-Merge needs the base model" in refuse("merge", recipe, "--out", tmp_path / "no")
+    recipe.write_text(json.dumps(value | {"base": None, "method": "simple_mean"}))
+    message = refuse("merge", recipe, "--out", tmp_path / "no", "--set", "layer_scaling.deep=0.5")
+    assert "Layer scaling needs the base model" in message and not (tmp_path / "no").exists()
+
+
 def test_sweep_reports_every_alpha_and_the_best(recipe, small):
     data = [f"--data={d.name}={d.select}" for d in small.domains[:2]]
     result = json.loads(succeed("sweep", recipe(), "--alpha", "0,0.5,1", *data, "--json"))
@@ -133,7 +165,7 @@ def test_sweep_reports_every_alpha_and_the_best(recipe, small):
     [
         ({"parameters": {"alpha": 2}}, "The 'alpha' parameter of RegMean must be a number in [0, 1]. Got 2 instead."),
         ({"parameters": {"alpha": "abc"}}, "must be a number in [0, 1]. Got 'abc' instead."),
-        ({"method": "magic"}, "There is no merge method 'magic'. Choose one of: regmean, simple_mean, fisher."),
+        ({"method": "magic"}, "There is no merge method 'magic'. Choose one of: regmean, simple_mean, fisher"),
         ({"experts": []}, "a merge needs at least one expert"),
         ({"experts": [{"name": "a", "model": "/nowhere/at/all"}]}, "is neither a directory nor the owner/name"),
         ({"experts": [{"name": "a", "model": "no-such-owner/no-such-model"}]}, "could not be had"),

@@ -65,6 +65,7 @@ def make_slot(shape: tuple[int, ...], *, seed: int = 0, num_experts: int = 3, sa
         experts=experts,
         weights=coefficients,
         base=torch.randn(shape, generator=generator),
+        is_linear=len(shape) == 2,
         equations=equations,
         equations_missing="" if equations else "not the weight of a linear layer",
         fishers=fishers,

@@ -55,20 +55,21 @@ def test_diagonals_alone_serve_alpha_0_exactly_and_nothing_else(measured, settin
     assert stored.is_diagonal and torch.equal(stored.tensors[key], statistic.tensors[key].diagonal().diag())
     assert "nothing of single sentences" in explain_revealing(stored)
 
-    def merged(file: Path, alpha: float) -> dict[str, torch.Tensor]:
+    def merged(file: Path, method: str = "regmean", **parameters: float) -> dict[str, torch.Tensor]:
         experts = [
             {"name": "a", "model": str(checkpoint.directory), "calibration": {"statistics": str(file)}},
             {"name": "b", "model": str(other), "calibration": {"data": data}},
         ]
         workspace = Workspace(settings)
-        recipe = parse_recipe({"method": "regmean", "parameters": {"alpha": alpha}, "experts": experts})
+        recipe = parse_recipe({"method": method, "parameters": parameters, "experts": experts})
         return dict(workspace.merge(workspace.plan(recipe)).tensors)
 
-    a, b = merged(full, 0.0), merged(diagonal, 0.0)
-    for name, tensor in a.items():
-        torch.testing.assert_close(b[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+    expected = merged(full, alpha=0.0)
+    for found in (merged(diagonal, alpha=0.0), merged(diagonal, "diagonal_regmean"), merged(full, "diagonal_regmean")):
+        for name, tensor in expected.items():
+            torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
     with pytest.raises(StatisticError, match=r"hold only the diagonals.*Set alpha to 0"):
-        merged(diagonal, 0.5)
+        merged(diagonal, alpha=0.5)
     experts = [{"name": "a", "model": str(checkpoint.directory), "calibration": {"statistics": str(diagonal)}}]
     plan = Workspace(settings).plan(parse_recipe({"method": "regmean", "parameters": {"alpha": 0}, "experts": experts}))
     with pytest.raises(StatisticError, match="hold only the diagonals"):  # as a sweep asks

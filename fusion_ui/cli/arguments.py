@@ -12,7 +12,12 @@ from fusion_ui.settings import read_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Data = Annotated[list[str], typer.Option("--data", help="NAME=FILE, once for each domain.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="PARAMETER=VALUE of the method, over the recipe's own.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="PARAMETER=VALUE of the method, or layer_scaling.PARAMETER=VALUE, over the recipe's own."
+    ),
+]
 TextColumn = Annotated[str, typer.Option("--text-column", help="Column that holds the text.")]
 LabelColumn = Annotated[str, typer.Option("--label-column", help="Column that holds the label.")]
 
@@ -26,21 +31,30 @@ def open_workspace(**changes: Any) -> Any:
 
 
 def recipe_from(path: Path, parameters: list[str] | None) -> Any:
-    """The recipe in a file, with parameters replaced by texts of the form ``NAME=VALUE``."""
+    """The recipe in a file, with parameters replaced by texts of the form ``NAME=VALUE``.
+
+    ``layer_scaling.NAME=VALUE`` is a parameter of the step after the method, which a recipe without it then has.
+    """
+    from fusion_ui.merging.layer_scaling import LayerScaling
     from fusion_ui.merging.recipe import read_recipe
     from fusion_ui.methods import find_method
     from fusion_ui.parameters import declared_parameters
 
     recipe = read_recipe(path)
-    declared = declared_parameters(find_method(recipe.method))
-    changes: dict[str, Any] = {}
+    declared = {"": declared_parameters(find_method(recipe.method)), "layer_scaling": declared_parameters(LayerScaling)}
+    changes: dict[str, dict[str, Any]] = {part: {} for part in declared}
     for text in parameters or ():
         name, separator, value = text.partition("=")
         if not separator:
             raise ParameterError(f"Write --set PARAMETER=VALUE. Got {text!r} instead.")
-        changes[name] = declared[name].parse(value) if name in declared else value
-    changed = recipe.with_parameters(**changes)
+        start, _, end = name.rpartition(".")
+        part, name = (start, end) if start in declared else ("", name)
+        changes[part][name] = declared[part][name].parse(value) if name in declared[part] else value
+    changed = recipe.with_parameters(**changes[""])
+    if changes["layer_scaling"]:
+        changed = changed.with_layer_scaling(**changes["layer_scaling"])
     changed.make_method()
+    changed.make_layer_scaling()
     return changed
 
 

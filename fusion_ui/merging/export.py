@@ -73,7 +73,7 @@ def export_merge(plan: MergePlan, source: SlotSource, out: Path, progress: Progr
                     )
                 write(name, stored)
 
-            treatments = merge_each(source, plan.method, store, progress)
+            treatments = merge_each(source, plan.method, store, progress, plan.layer_scaling)
             for name in plan.labels.parameters if own else ():
                 store(name, first.tensors.read(name))
         _write_around(plan, 0, target)
@@ -138,6 +138,8 @@ def _pinned_recipe(plan: MergePlan) -> dict:
 def _model_card(plan: MergePlan) -> str:
     method = type(plan.method)
     settings = ", ".join(f"{name} = {value}" for name, value in vars(plan.method).items()) or "none"
+    if plan.layer_scaling:
+        settings += f"; then {plan.layer_scaling.describe()} by depth ([paper](https://arxiv.org/abs/2410.17146))"
     weights = plan.recipe.weights
     experts = "; ".join(f"{e.name} (weight {w:.3g})" for e, w in zip(plan.experts, weights, strict=True))
     return CARD.format(

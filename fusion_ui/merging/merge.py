@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from fusion_ui.checkpoints.tensors import StoreTensor
 from fusion_ui.errors import MergeError
+from fusion_ui.merging.layer_scaling import LayerScaling, scale_update
 from fusion_ui.merging.slots import SlotSource, is_finite
 from fusion_ui.methods.base import Merged, MergeMethod
 from fusion_ui.progress import Progress
@@ -39,18 +40,30 @@ class MergedModel:
         return {"seconds": round(self.seconds, 3), "paths": dict(paths), "parameters": parameters}
 
 
-def merge_once(source: SlotSource, method: MergeMethod, progress: Progress | None = None) -> MergedModel:
+def merge_once(
+    source: SlotSource,
+    method: MergeMethod,
+    progress: Progress | None = None,
+    layer_scaling: LayerScaling | None = None,
+) -> MergedModel:
     """Merge under one setting and keep the result in memory, but of the experts one parameter at a time."""
     started = time.perf_counter()
     tensors: dict[str, Tensor] = {}
-    treatments = merge_each(source, method, tensors.__setitem__, progress)
+    treatments = merge_each(source, method, tensors.__setitem__, progress, layer_scaling)
     return MergedModel(tensors, treatments, time.perf_counter() - started)
 
 
 def merge_each(
-    source: SlotSource, method: MergeMethod, store: StoreTensor, progress: Progress | None = None
+    source: SlotSource,
+    method: MergeMethod,
+    store: StoreTensor,
+    progress: Progress | None = None,
+    layer_scaling: LayerScaling | None = None,
 ) -> dict[str, Treatment]:
     """Merge under one setting, handing each tensor to `store` and forgetting it. Returns what was done to each.
+
+    Args:
+        layer_scaling: the step after the method, where the recipe has one; the source then has a base.
 
     Raises:
         MergeError: an expert or the merge has entries that are not finite numbers.
@@ -59,12 +72,12 @@ def merge_each(
     fixed, treatments = _fixed(source)
     for name, tensor in fixed.items():
         store(name, tensor)
-    total = len(source.names)
+    total, factors = len(source.names), _factors(source, layer_scaling)
     for slot in source.slots():  # not in enumerate(), which would hold on to the slot before
         done = len(treatments) - len(fixed)
         progress.report(done / total, f"Merging, {done} of {total} tensors")
         with progress.turn():
-            tensor, treatments[slot.name] = _as_stored(source, slot.name, method.merge_parameter(slot))
+            tensor, treatments[slot.name] = _as_stored(source, slot.name, method.merge_parameter(slot), factors)
             store(slot.name, tensor)
         del slot, tensor  # before the next is read: an embedding of every expert can be most of the memory
     return treatments
@@ -86,14 +99,17 @@ class PreparedMerge:
                 self._finish[slot.name] = kind.prepare_parameter(slot)
             del slot
 
-    def merge(self, method: MergeMethod, progress: Progress | None = None) -> MergedModel:
+    def merge(
+        self, method: MergeMethod, progress: Progress | None = None, layer_scaling: LayerScaling | None = None
+    ) -> MergedModel:
         """The merge under `method`, which is of the kind that was prepared; ends at the next tensor when stopped."""
         progress = progress or Progress()
         started = time.perf_counter()
         tensors, treatments = dict(self._fixed[0]), dict(self._fixed[1])
+        factors = _factors(self.source, layer_scaling)
         for name, finish in self._finish.items():
             progress.check()
-            tensors[name], treatments[name] = _as_stored(self.source, name, finish(method))
+            tensors[name], treatments[name] = _as_stored(self.source, name, finish(method), factors)
         return MergedModel(tensors, treatments, time.perf_counter() - started)
 
 
@@ -105,9 +121,18 @@ def _fixed(source: SlotSource) -> tuple[dict[str, Tensor], dict[str, Treatment]]
     return constants | head, treatments
 
 
-def _as_stored(source: SlotSource, name: str, merged: Merged) -> Merged:
+def _factors(source: SlotSource, layer_scaling: LayerScaling | None) -> dict[str, float]:
+    """Parameter name -> what layer scaling multiplies its difference from the base by; empty without that step."""
+    return layer_scaling.factors(source.names) if layer_scaling else {}
+
+
+def _as_stored(source: SlotSource, name: str, merged: Merged, factors: Mapping[str, float]) -> Merged:
     tensor, treatment = merged
+    if factors:
+        base, factor = source.read_base(name), factors[name]
+        assert base is not None  # see LayerScaling.find_obstacle
+        tensor, treatment = scale_update(tensor, base, factor), replace(treatment, layer_factor=factor)
     # The mean of finite tensors is finite, and the largest tensors (embeddings) are means.
-    if treatment.path != "mean" and not is_finite(tensor):
+    if (treatment.path != "mean" or factors) and not is_finite(tensor):
         raise MergeError(f"Merging {name} gave entries that are not finite numbers. Use a smaller alpha or more text.")
     return tensor.mT if source.is_transposed(name) else tensor, treatment

@@ -17,6 +17,7 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import RecipeError, StatisticError
 from fusion_ui.merging.labels import LabelSpace, align_labels
+from fusion_ui.merging.layer_scaling import LayerScaling
 from fusion_ui.merging.recipe import Calibration, MergeRecipe
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.progress import Progress
@@ -41,6 +42,16 @@ class MergePlan:
     calibration: tuple[Domain | Path | None, ...]
     """For each expert the text of its domain, or the path of a statistics file."""
     labels: LabelSpace
+
+    @cached_property
+    def layer_scaling(self) -> LayerScaling | None:
+        """The step after the method, where the recipe has one."""
+        return self.recipe.make_layer_scaling()
+
+    @property
+    def title(self) -> str:
+        """The method with its parameters, and the step after it, for a legend."""
+        return ", ".join(part.describe() for part in (self.method, self.layer_scaling) if part)
 
     @property
     def label_names(self) -> list[tuple[str, ...]]:
@@ -76,7 +87,7 @@ class MergePlan:
 
     @cached_property
     def family_key(self) -> str:
-        """Digest of everything but the method's parameters: what a preparation depends on."""
+        """Digest of all but the parameters of the method and of the step after it: what a preparation depends on."""
         parts: list[object] = [VERSION, self.method.name, self.recipe.weights, [e.fingerprint for e in self.experts]]
         parts.append(self.base.fingerprint if self.base else None)
         parts.append([self.labels.heads, self.labels.names, self.labels.positions])
@@ -89,7 +100,10 @@ class MergePlan:
     @cached_property
     def key(self) -> str:
         """Digest of everything that decides the merged weights."""
-        return hashlib.sha256(json.dumps([self.family_key, asdict(self.method)]).encode()).hexdigest()[:32]
+        parts: list[object] = [self.family_key, asdict(self.method)]
+        if self.layer_scaling:
+            parts.append(asdict(self.layer_scaling))
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
@@ -101,12 +115,15 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
     method = recipe.make_method()
     if obstacle := method.find_obstacle(len(recipe.experts), recipe.base is not None):
         raise RecipeError(obstacle)
+    layer_scaling = recipe.make_layer_scaling()
     experts = tuple(find_checkpoint(e.name, e.model, settings, e.revision, recipe.base) for e in recipe.experts)
     base = find_checkpoint("base", recipe.base, settings) if recipe.base else None
     headers = [read_header(model) for model in (*experts, *([base] if base else []))]
     heads = output_parameters(headers[0].shapes)  # in which models may differ: labels are aligned by name
     check_mergeable(headers, heads)
     labels = _align(recipe, experts, heads)
+    if layer_scaling and (obstacle := layer_scaling.find_obstacle(experts[0].tensors.names, base is not None)):
+        raise RecipeError(obstacle)
     calibration = tuple(_find_calibration(e.name, e.calibration, method) for e in recipe.experts)
     plan = MergePlan(recipe, method, experts, base, calibration, labels)
     plan.check_diagonals()

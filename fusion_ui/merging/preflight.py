@@ -92,6 +92,7 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
     if headers:
         differing = find_problems(headers, output_parameters(headers[0].shapes))
         problems += differing or _find_label_problems(recipe, headers)
+        problems += _find_obstacles(recipe, headers[0])
     most = settings.max_model_bytes
     problems += [
         f"{header.name} has {format_bytes(header.num_bytes)} of weights, and {format_bytes(most)} is the most here. "
@@ -112,6 +113,15 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
                 "Free some, or merge fewer or smaller models."
             )
     return Preflight(tuple(headers), tuple(problems), tuple(warnings), download, disk, memory, seconds, machine)
+
+
+def _find_obstacles(recipe: MergeRecipe, header: ModelHeader) -> list[str]:
+    """What the method, or the step after it, lacks."""
+    has_base, layer_scaling = recipe.base is not None, recipe.make_layer_scaling()
+    obstacles = [recipe.make_method().find_obstacle(len(recipe.experts), has_base)]
+    if layer_scaling:
+        obstacles.append(layer_scaling.find_obstacle([*header.shapes], has_base))
+    return [obstacle for obstacle in obstacles if obstacle]
 
 
 def _find_label_problems(recipe: MergeRecipe, headers: Sequence[ModelHeader]) -> list[str]:

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fusion_ui.errors import RecipeError
 from fusion_ui.merging.labels import Heads
+from fusion_ui.merging.layer_scaling import TITLE, LayerScaling
 from fusion_ui.methods import make_method
 from fusion_ui.methods.base import MergeMethod
+from fusion_ui.parameters import check_values
 from fusion_ui.sources.local import is_directory
 from fusion_ui.statistics.statistic import StatisticSettings
 
@@ -70,6 +72,8 @@ class MergeRecipe(_Part):
     statistics: StatisticChoice = StatisticChoice()
     heads: Heads | None = None
     """What becomes of heads whose labels differ; None refuses to guess."""
+    layer_scaling: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Parameters of the step after the method that scales updates by depth (LiNeS); None leaves the step out."""
 
     @field_validator("experts")
     @classmethod
@@ -87,6 +91,13 @@ class MergeRecipe(_Part):
         """The method with its parameters checked."""
         return make_method(self.method, self.parameters)
 
+    def make_layer_scaling(self) -> LayerScaling | None:
+        """The step after the method with its parameters checked; None where the recipe has none."""
+        if self.layer_scaling is None:
+            return None
+        check_values(LayerScaling, TITLE, self.layer_scaling)
+        return LayerScaling(**self.layer_scaling)
+
     @property
     def weights(self) -> tuple[float, ...]:
         """Coefficients c_i, summing to one."""
@@ -96,6 +107,10 @@ class MergeRecipe(_Part):
     def with_parameters(self, **parameters: Any) -> MergeRecipe:
         """The same merge with some of the method's parameters replaced."""
         return self.model_copy(update={"parameters": {**self.parameters, **parameters}})
+
+    def with_layer_scaling(self, **parameters: Any) -> MergeRecipe:
+        """The same merge with layer scaling, some of whose parameters are replaced."""
+        return self.model_copy(update={"layer_scaling": {**(self.layer_scaling or {}), **parameters}})
 
 
 def parse_recipe(value: Any, where: str = "The recipe") -> MergeRecipe:
@@ -111,6 +126,7 @@ def parse_recipe(value: Any, where: str = "The recipe") -> MergeRecipe:
         problems = "; ".join(_describe(problem) for problem in error.errors()[:5])
         raise RecipeError(f"{where} cannot be used: {problems}. Correct it and try again.") from None
     recipe.make_method()
+    recipe.make_layer_scaling()
     return recipe
 
 

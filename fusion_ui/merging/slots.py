@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
+from fusion_ui.checkpoints.layouts import is_linear_weight, is_stored_transposed
 from fusion_ui.errors import MergeError, StatisticError
 from fusion_ui.merging.labels import Heads, LabelSpace
 from fusion_ui.methods.slot import ParameterSlot
@@ -72,7 +73,13 @@ class SlotSource:
 
     def is_transposed(self, name: str) -> bool:
         """True where the checkpoint stores a linear weight as (in, out)."""
+        if not self._inputs:
+            return is_stored_transposed(name, self.experts[0].config)
         return name in self._inputs and self._inputs[name].is_transposed
+
+    def is_linear(self, name: str) -> bool:
+        """True for the weight of a linear map, as statistics saw the modules, or else as names have it."""
+        return name in self._inputs if self._inputs else is_linear_weight(name, self.experts[0].tensors.shape(name))
 
     def read(self, name: str) -> Tensor:
         """A floating-point parameter of every expert, stacked, at least float32, a linear weight as (out, in).
@@ -90,6 +97,14 @@ class SlotSource:
         else:
             stacked = torch.stack([tensor.to(dtype) for tensor in tensors])
         return stacked.mT if self.is_transposed(name) else stacked
+
+    def read_base(self, name: str) -> Tensor | None:
+        """A floating-point parameter of the base, as `read` gives the experts'; None where there is no base."""
+        if self.base is None:
+            return None
+        tensor = self.base.tensors.read(name)
+        tensor = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        return tensor.mT if self.is_transposed(name) else tensor
 
     def constants(self) -> Iterator[tuple[str, Tensor]]:
         """Tensors of whole numbers, such as position indices: the same in every expert, so there is nothing to merge.
@@ -129,7 +144,8 @@ class SlotSource:
                 name=name,
                 experts=self.read(name),
                 weights=self.weights,
-                base=self._read_base(name),
+                base=self.read_base(name),
+                is_linear=self.is_linear(name),
                 equations=equations,
                 equations_missing=self._missing(name),
                 fishers=self._fishers(name),
@@ -140,13 +156,6 @@ class SlotSource:
     def _read(self, expert: int, name: str) -> Tensor:
         tensor = self.experts[expert].tensors.read(name)
         return self._labels.reorder(name, expert, tensor) if self._labels else tensor
-
-    def _read_base(self, name: str) -> Tensor | None:
-        if self.base is None:
-            return None
-        tensor = self.base.tensors.read(name)
-        tensor = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-        return tensor.mT if self.is_transposed(name) else tensor
 
     def _gram_key(self, name: str) -> str | None:
         return self._inputs[name].tensor or None if name in self._inputs else None

@@ -7,12 +7,30 @@ from typing import Any
 
 from fusion_ui.errors import ParameterError
 from fusion_ui.methods.base import MergeMethod
+from fusion_ui.methods.data_free_regmean import DataFreeRegMean
+from fusion_ui.methods.diagonal_regmean import DiagonalRegMean
 from fusion_ui.methods.fisher import FisherMean
+from fusion_ui.methods.iso_c import IsoC
+from fusion_ui.methods.karcher import KarcherMean
+from fusion_ui.methods.model_stock import ModelStock
 from fusion_ui.methods.regmean import RegMean
 from fusion_ui.methods.simple_mean import SimpleMean
+from fusion_ui.methods.slerp import Slerp
+from fusion_ui.methods.tsv_merge import TsvMerge
 from fusion_ui.parameters import check_values
 
-METHODS: tuple[type[MergeMethod], ...] = (RegMean, SimpleMean, FisherMean)
+METHODS: tuple[type[MergeMethod], ...] = (
+    RegMean,
+    SimpleMean,
+    FisherMean,
+    ModelStock,
+    Slerp,
+    KarcherMean,
+    IsoC,
+    TsvMerge,
+    DataFreeRegMean,
+    DiagonalRegMean,
+)
 
 
 def find_method(name: str) -> type[MergeMethod]:

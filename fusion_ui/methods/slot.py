@@ -21,6 +21,7 @@ class ParameterSlot:
         experts: the parameter of every expert, stacked; floating point, at least float32.
         weights: coefficients c_i, summing to one.
         base: the parameter of the base model, where one was given.
+        is_linear: it is the weight of a linear map, and not a bias, a norm or a table of embeddings.
         equations: for a linear weight with Gram matrices, RegMean's normal equations.
         equations_missing: why there are none.
         fishers: the Fisher information of every expert, same shape as `experts`.
@@ -33,6 +34,7 @@ class ParameterSlot:
     experts: Float[Tensor, "expert ..."]
     weights: tuple[float, ...]
     base: Float[Tensor, "..."] | None = None
+    is_linear: bool = False
     equations: NormalEquations | None = None
     equations_missing: str = ""
     fishers: Float[Tensor, "expert ..."] | None = None

@@ -1,1 +1,1 @@
-"""Exact, scaled solutions of the normal equations that RegMean leads to."""
+"""The numerics under the methods: normal equations solved exactly and scaled, singular values, directions."""

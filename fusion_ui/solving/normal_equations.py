@@ -53,13 +53,17 @@ class NormalEquations:
     @cached_property
     def normalised(self) -> tuple[Float[Tensor, "n n"], ...]:
         """c_i G_i / N_i of every expert, in float64."""
-        factors = (weight / rows for weight, rows in zip(self.weights, self.num_rows, strict=True))
-        return tuple(gram.double() * factor for gram, factor in zip(self.grams, factors, strict=True))
+        return tuple(gram.double() * factor for gram, factor in zip(self.grams, self._factors, strict=True))
 
     @cached_property
     def diagonals(self) -> Float[Tensor, "expert n"]:
-        """diag(c_i Gbar_i) of every expert."""
-        return torch.stack([gram.diagonal() for gram in self.normalised])
+        """diag(c_i Gbar_i) of every expert; needs no other entry of the Grams."""
+        pairs = zip(self.grams, self._factors, strict=True)
+        return torch.stack([gram.diagonal().double() * factor for gram, factor in pairs])
+
+    @property
+    def _factors(self) -> list[float]:
+        return [weight / rows for weight, rows in zip(self.weights, self.num_rows, strict=True)]
 
     @cached_property
     def scale(self) -> Float[Tensor, " n"]:
@@ -130,6 +134,16 @@ class NormalEquations:
         right = alpha * full + (1 - alpha) * diagonal
         solution = torch.cholesky_solve(right, factor) * self.scale[:, None]
         return mean + solution.T.to(mean.dtype), Treatment("cholesky", num_dead=self.num_dead)
+
+    def solve_diagonal(
+        self, mean: Float[Tensor, "out n"], deltas: Float[Tensor, "expert out n"]
+    ) -> tuple[Float[Tensor, "out n"], Treatment]:
+        """The merged weight for alpha 0, feature by feature: nothing is factorised."""
+        shares = (self.diagonals * self.scale.square()).to(mean.dtype)
+        merged = mean.clone()
+        for share, delta in zip(shares, deltas, strict=True):
+            merged.addcmul_(share, delta)
+        return merged, Treatment("diagonal", num_dead=self.num_dead)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,12 @@ class Treatment:
     """How one parameter was merged.
 
     Attributes:
-        path: "eigen", "cholesky", "fisher", "mean" or "copy".
-        num_cut: eigen-directions below the cut-off, which keep the mean.
+        path: how: a word for each way, such as "eigen", "cholesky", "fisher", "mean" or "copy".
+        num_cut: eigen-directions below the cut-off, which keep the mean, or singular directions, which are left out.
         num_dead: input features never active, which keep the mean.
         num_flat: entries with no Fisher information in any expert, which keep the mean.
         reason: why the parameter was merged by another path than the method's own.
+        layer_factor: what layer scaling multiplied the difference from the base by; None where it did not apply.
     """
 
     path: str
@@ -22,3 +23,4 @@ class Treatment:
     num_dead: int = 0
     num_flat: int = 0
     reason: str = ""
+    layer_factor: float | None = None
