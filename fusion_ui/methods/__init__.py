@@ -7,12 +7,30 @@ from typing import Any
 
 from fusion_ui.errors import ParameterError
 from fusion_ui.methods.base import MergeMethod
+from fusion_ui.methods.breadcrumbs import Breadcrumbs
+from fusion_ui.methods.consensus import Consensus
+from fusion_ui.methods.dare import Dare
+from fusion_ui.methods.dare_ties import DareTies
+from fusion_ui.methods.della import Della
 from fusion_ui.methods.fisher import FisherMean
 from fusion_ui.methods.regmean import RegMean
 from fusion_ui.methods.simple_mean import SimpleMean
+from fusion_ui.methods.task_arithmetic import TaskArithmetic
+from fusion_ui.methods.ties import Ties
 from fusion_ui.parameters import check_values
 
-METHODS: tuple[type[MergeMethod], ...] = (RegMean, SimpleMean, FisherMean)
+METHODS: tuple[type[MergeMethod], ...] = (
+    RegMean,
+    SimpleMean,
+    FisherMean,
+    TaskArithmetic,
+    Ties,
+    Dare,
+    DareTies,
+    Breadcrumbs,
+    Della,
+    Consensus,
+)
 
 
 def find_method(name: str) -> type[MergeMethod]:
