@@ -91,6 +91,9 @@ def test_ties_in_magnitude_and_in_votes_have_one_answer():
         assert merged.tolist() == [value if abs(value) == 3 else 0 for value in row]
     # Equal and opposite: no sign wins, the base stays.
     assert merge("ties", slot_by_hand([1, 2], [-1, 1]), density=1)[0].tolist() == [0, 1.5]
+    # 0.1 + 0.2 - 0.3 is 6e-17, or 3e-17 in another order, and no more of a majority than 0.
+    for row in ([0.1, 0.2, -0.3], [-0.3, 0.2, 0.1]):
+        assert merge("ties", slot_by_hand(*[[value] for value in row]), density=1)[0] == 0
 
 
 def test_breadcrumbs_by_hand():
@@ -112,6 +115,8 @@ def test_consensus_by_hand():
     agreeing = slot_by_hand(*[[1.0]] * 4)
     assert merge("consensus", agreeing, scaling_coefficient=1)[0] == 0
     assert merge("consensus", agreeing, scaling_coefficient=1, mask_threshold=0.3)[0] == 4
+    # Exactly as large as the threshold asks, half of the other two, is large enough.
+    assert merge("consensus", slot_by_hand(*[[1.0]] * 3), scaling_coefficient=1, mask_threshold=0.5)[0] == 3
     silent = slot_by_hand([1.0], [1.0], [7.0], weights=(0.5, 0.5, 0))
     assert merge("consensus", silent, scaling_coefficient=1)[0] == 3  # the third has no say and no part
 

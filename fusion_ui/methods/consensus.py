@@ -56,11 +56,13 @@ class Consensus(MergeMethod):
         total = torch.zeros_like(slot.experts[0])
         for expert, coefficient in enumerate(slot.coefficients):
             total.add_(slot.task_vector(expert), alpha=coefficient)
+        num_changed = int(total.count_nonzero())
+        if num_changed == 0:  # frozen in training, as embeddings often are
+            return slot.add_to_base(total, 0), Treatment("task vectors")
         num_tasks = torch.zeros(total.shape, dtype=torch.int16)
         for expert, coefficient in enumerate(slot.coefficients):
             own = coefficient * slot.task_vector(expert)
             num_tasks += own.abs() >= self.mask_threshold * (total - own).abs()
         kept = torch.where(num_tasks >= LEAST_TASKS, total, 0.0)
-        num_changed = int(total.count_nonzero())
-        share = int(kept.count_nonzero()) / num_changed if num_changed else 1.0
+        share = int(kept.count_nonzero()) / num_changed
         return slot.add_to_base(kept, self.scaling_coefficient), Treatment("task vectors", share_kept=share)

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+ENTRIES_AT_ONCE = 1 << 18
+"""Entries voted on in one go: what is worked out on the way then stays in the processor's cache."""
+
 
 def average_agreeing(
-    vectors: Iterable[tuple[float, Float[Tensor, "..."]]], like: Float[Tensor, "..."]
+    vectors: Sequence[Float[Tensor, "..."]], coefficients: Sequence[float]
 ) -> tuple[Float[Tensor, "..."], float]:
     """The mean over the experts that agree with the elected sign, entry by entry (TIES, Algorithm 1, steps 2 and 3).
 
         gamma = sgn(sum_i c_i tau_i),   A = {i: sgn(tau_i) = gamma},   tau = sum_{i in A} c_i tau_i / sum_{i in A} c_i
 
-    Zeros have no sign and are not counted. Where the sides are equal the sign is 0, no expert agrees, and the
-    entry is zero. (There the authors' code elects the majority of the whole model, and mergekit plus.)
+    Zeros have no sign and are not counted. Where the sides are equal, up to the rounding of their sum, the sign is 0,
+    no expert agrees, and the entry is zero, so that the order of the experts decides nothing. (There the authors' code
+    elects the majority of the whole model, and mergekit plus.)
 
     Args:
-        vectors: c_i and tau_i of every expert, read one after another.
-        like: a tensor of the same shape and type.
+        vectors: tau_i of every expert, one at least.
+        coefficients: c_i.
 
     Returns:
         The mean, and the share of entries in which the experts pull both ways.
     """
-    up, down, weight_up, weight_down = (torch.zeros_like(like) for _ in range(4))
-    for coefficient, vector in vectors:
-        up.add_(vector.clamp(min=0), alpha=coefficient)
-        down.add_(vector.clamp(max=0), alpha=coefficient)
-        weight_up.add_(vector > 0, alpha=coefficient)
-        weight_down.add_(vector < 0, alpha=coefficient)
-    share = ((up > 0) & (down < 0)).count_nonzero().item() / max(1, like.numel())
-    total = up + down
-    mean = torch.where(total > 0, up / weight_up, torch.where(total < 0, down / weight_down, 0.0))
-    return mean, share
+    weights = torch.tensor(coefficients, dtype=vectors[0].dtype).unsqueeze(1)
+    rounding = len(vectors) * torch.finfo(weights.dtype).eps
+    mean, num_conflicts = torch.empty_like(vectors[0], memory_format=torch.contiguous_format), 0
+    parts = [vector.flatten().split(ENTRIES_AT_ONCE) for vector in vectors]
+    for part, *found in zip(mean.flatten().split(ENTRIES_AT_ONCE), *parts, strict=True):
+        weighted = weights * torch.stack(found)
+        total = weighted.sum(0)
+        is_elected = total.abs() > rounding * weighted.abs().sum(0)
+        agrees = weighted.sign() == total.sign()
+        part.copy_(torch.where(is_elected, (agrees * weighted).sum(0) / (agrees * weights).sum(0), 0.0))
+        num_conflicts += int(((weighted > 0).any(0) & (weighted < 0).any(0)).sum())
+    return mean, num_conflicts / mean.numel()

@@ -46,9 +46,12 @@ def add_trimmed(slot: ParameterSlot, trim: Trim, scaling: float) -> Merged:
 
 
 def add_agreeing(slot: ParameterSlot, trim: Trim, scaling: float) -> Merged:
-    """theta_0 + lambda times the mean of those c_i trim(tau_i) that agree with the elected sign."""
+    """theta_0 + lambda times the mean of those trim(tau_i) that agree with the elected sign, weighted by c_i."""
     vectors = _TrimmedVectors(slot, trim)
-    mean, share = average_agreeing(vectors, slot.experts[0])
+    pairs = list(vectors)
+    if not pairs:
+        return slot.add_to_base(torch.zeros_like(slot.experts[0]), scaling), Treatment("task vectors")
+    mean, share = average_agreeing([vector for _, vector in pairs], [coefficient for coefficient, _ in pairs])
     treatment = Treatment("task vectors", share_kept=vectors.share_kept, share_conflicting=share)
     return slot.add_to_base(mean, scaling), treatment
 
