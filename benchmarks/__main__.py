@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("alpha", "statistics_pass", "large_merge", "page", "accuracy")
+NAMES = ("alpha", "statistics_pass", "large_merge", "page", "accuracy", "peers")
 
 
 def main() -> None:

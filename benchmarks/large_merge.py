@@ -1,8 +1,7 @@
 """The simple mean of four checkpoints of 1 GB: `fusion-ui merge` against mergekit's linear merge of the same files.
 
 Both run as processes of their own, in turn, from start to exit, import time included. Memory is what the operating
-system counts at the peak, mapped file pages included. mergekit lives in an environment of its own, made at the first
-run in the cache directory, with the same versions of torch, safetensors and transformers as here.
+system counts at the peak, mapped file pages included.
 """
 
 from __future__ import annotations
@@ -16,17 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
-from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.peer import PEER, install_peer
 from benchmarks.timing import report
-from fusion_ui.settings import read_settings
 
 # torch is imported only in the functions that run elsewhere: a child's peak counts what its parent holds at the start.
 
-PEER = "mergekit==0.1.5"
-SAME_VERSIONS = ("torch", "safetensors", "transformers")
 NUM_MODELS, NUM_PAIRS = 4, 5
 NUM_LAYERS = 18
 """Of BERT-large's 24, for 1.04 GB in float32."""
@@ -34,7 +29,7 @@ MAX_GB, MAX_RATIO, MAX_ROUNDINGS = 2.5, 1.0, 4.0
 
 
 def main() -> None:
-    peer = _install_peer(read_settings().cache_dir / "benchmarks" / PEER.replace("==", "-"))
+    peer = install_peer() / "mergekit-yaml"
     with tempfile.TemporaryDirectory() as name, multiprocessing.get_context("spawn").Pool(1) as elsewhere:
         folder = Path(name)
         models = [folder / f"model{i}" for i in range(NUM_MODELS)]
@@ -84,17 +79,6 @@ def _run(command: list[str], out: Path) -> tuple[float, float]:
             said.seek(0)
             raise SystemExit(f"{' '.join(command)} failed:\n{said.read().decode(errors='replace')}")
     return seconds, usage.ru_maxrss * 1024 / 1e9
-
-
-def _install_peer(folder: Path) -> Path:
-    """The program mergekit-yaml in an environment of its own, made if it is missing."""
-    program = folder / "bin" / "mergekit-yaml"
-    if not program.is_file():
-        print(f"installing {PEER} in {folder}", flush=True)
-        venv.create(folder, clear=True, with_pip=True)
-        pins = [f"{name}=={version(name)}" for name in SAME_VERSIONS]
-        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", PEER, *pins], check=True)
-    return program
 
 
 def _verdict(is_held: bool) -> str:

@@ -165,7 +165,7 @@ def test_sweep_reports_every_alpha_and_the_best(recipe, small):
     [
         ({"parameters": {"alpha": 2}}, "The 'alpha' parameter of RegMean must be a number in [0, 1]. Got 2 instead."),
         ({"parameters": {"alpha": "abc"}}, "must be a number in [0, 1]. Got 'abc' instead."),
-        ({"method": "magic"}, "There is no merge method 'magic'. Choose one of: regmean, simple_mean, fisher"),
+        ({"method": "magic"}, "There is no merge method 'magic'. Choose one of: regmean, simple_mean, fisher, "),
         ({"experts": []}, "a merge needs at least one expert"),
         ({"experts": [{"name": "a", "model": "/nowhere/at/all"}]}, "is neither a directory nor the owner/name"),
         ({"experts": [{"name": "a", "model": "no-such-owner/no-such-model"}]}, "could not be had"),

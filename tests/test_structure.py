@@ -134,7 +134,8 @@ from fusion_ui.solving.normal_equations import NormalEquations
 equations = NormalEquations((torch.eye(2), torch.eye(2)), (3, 3), (0.5, 0.5))
 experts = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
 slot = ParameterSlot(
-    "w", experts, (0.5, 0.5), experts[0], True, equations=equations, fishers=experts, fisher_norms=(1.0, 1.0)
+    "w", experts, (0.5, 0.5), experts[0], True,
+    equations=equations, fishers=experts, fisher_norms=(1.0, 1.0), seeds=(0, 1),
 )
 for method in METHODS:
     assert method().merge_parameter(slot)[0].shape == (1, 2)

@@ -134,5 +134,7 @@ def _as_stored(source: SlotSource, name: str, merged: Merged, factors: Mapping[s
         tensor, treatment = scale_update(tensor, base, factor), replace(treatment, layer_factor=factor)
     # The mean of finite tensors is finite, and the largest tensors (embeddings) are means.
     if (treatment.path != "mean" or factors) and not is_finite(tensor):
-        raise MergeError(f"Merging {name} gave entries that are not finite numbers. Use a smaller alpha or more text.")
+        raise MergeError(
+            f"Merging {name} gave entries that are not finite numbers. Use a smaller alpha or scaling, or more text."
+        )
     return tensor.mT if source.is_transposed(name) else tensor, treatment

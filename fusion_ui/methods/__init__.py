@@ -7,7 +7,12 @@ from typing import Any
 
 from fusion_ui.errors import ParameterError
 from fusion_ui.methods.base import MergeMethod
+from fusion_ui.methods.breadcrumbs import Breadcrumbs
+from fusion_ui.methods.consensus import Consensus
+from fusion_ui.methods.dare import Dare
+from fusion_ui.methods.dare_ties import DareTies
 from fusion_ui.methods.data_free_regmean import DataFreeRegMean
+from fusion_ui.methods.della import Della
 from fusion_ui.methods.diagonal_regmean import DiagonalRegMean
 from fusion_ui.methods.fisher import FisherMean
 from fusion_ui.methods.iso_c import IsoC
@@ -16,6 +21,8 @@ from fusion_ui.methods.model_stock import ModelStock
 from fusion_ui.methods.regmean import RegMean
 from fusion_ui.methods.simple_mean import SimpleMean
 from fusion_ui.methods.slerp import Slerp
+from fusion_ui.methods.task_arithmetic import TaskArithmetic
+from fusion_ui.methods.ties import Ties
 from fusion_ui.methods.tsv_merge import TsvMerge
 from fusion_ui.parameters import check_values
 
@@ -23,13 +30,20 @@ METHODS: tuple[type[MergeMethod], ...] = (
     RegMean,
     SimpleMean,
     FisherMean,
+    DiagonalRegMean,
+    DataFreeRegMean,
+    TaskArithmetic,
+    Ties,
+    Dare,
+    DareTies,
+    Breadcrumbs,
+    Della,
+    Consensus,
     ModelStock,
     Slerp,
     KarcherMean,
     IsoC,
     TsvMerge,
-    DataFreeRegMean,
-    DiagonalRegMean,
 )
 
 

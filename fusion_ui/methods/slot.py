@@ -61,9 +61,21 @@ class ParameterSlot:
         Raises:
             ValueError: there is no base; `MergeMethod.needs_base` sees to that before anything is merged.
         """
+        return self.experts - self._known_base
+
+    def task_vector(self, expert: int) -> Float[Tensor, "..."]:
+        """tau_i of one expert, where not all need be in memory at once; raises as `task_vectors`."""
+        return self.experts[expert] - self._known_base
+
+    def add_to_base(self, update: Float[Tensor, "..."], scaling: float) -> Float[Tensor, "..."]:
+        """theta_0 + lambda update; raises as `task_vectors`."""
+        return torch.add(self._known_base, update, alpha=scaling)
+
+    @property
+    def _known_base(self) -> Float[Tensor, "..."]:
         if self.base is None:
             raise ValueError(f"{self.name} has no base to take task vectors from")
-        return self.experts - self.base
+        return self.base
 
     @property
     def coefficients(self) -> tuple[float, ...]:
