@@ -15,6 +15,7 @@ from fusion_ui.errors import MergeError
 from fusion_ui.merging.layer_scaling import LayerScaling, scale_update
 from fusion_ui.merging.slots import SlotSource, is_finite
 from fusion_ui.methods.base import Merged, MergeMethod
+from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.progress import Progress
 from fusion_ui.solving.treatment import Treatment
 
@@ -77,7 +78,7 @@ def merge_each(
         done = len(treatments) - len(fixed)
         progress.report(done / total, f"Merging, {done} of {total} tensors")
         with progress.turn():
-            tensor, treatments[slot.name] = _as_stored(source, slot.name, method.merge_parameter(slot), factors)
+            tensor, treatments[slot.name] = _as_stored(source, slot.name, _merge_slot(method, slot), factors)
             store(slot.name, tensor)
         del slot, tensor  # before the next is read: an embedding of every expert can be most of the memory
     return treatments
@@ -96,7 +97,7 @@ class PreparedMerge:
             done = len(self._finish)
             progress.report(done / total, f"Factorising, {done} of {total} tensors")
             with progress.turn():
-                self._finish[slot.name] = kind.prepare_parameter(slot)
+                self._finish[slot.name] = _prepare_slot(kind, slot)
             del slot
 
     def merge(
@@ -121,6 +122,22 @@ def _fixed(source: SlotSource) -> tuple[dict[str, Tensor], dict[str, Treatment]]
     return constants | head, treatments
 
 
+def _merge_slot(method: MergeMethod, slot: ParameterSlot) -> Merged:
+    return _without_base(slot) if method.needs_base and slot.base is None else method.merge_parameter(slot)
+
+
+def _prepare_slot(kind: type[MergeMethod], slot: ParameterSlot) -> Callable[[Any], Merged]:
+    if kind.needs_base and slot.base is None:
+        mean = _without_base(slot)
+        return lambda method: mean
+    return kind.prepare_parameter(slot)
+
+
+def _without_base(slot: ParameterSlot) -> Merged:
+    """The mean: a head that was added in fine-tuning has no difference from the base."""
+    return slot.mean, Treatment("mean", reason="the base model has no such parameter")
+
+
 def _factors(source: SlotSource, layer_scaling: LayerScaling | None) -> dict[str, float]:
     """Parameter name -> what layer scaling multiplies its difference from the base by; empty without that step."""
     return layer_scaling.factors(source.names) if layer_scaling else {}
@@ -128,9 +145,8 @@ def _factors(source: SlotSource, layer_scaling: LayerScaling | None) -> dict[str
 
 def _as_stored(source: SlotSource, name: str, merged: Merged, factors: Mapping[str, float]) -> Merged:
     tensor, treatment = merged
-    if factors:
-        base, factor = source.read_base(name), factors[name]
-        assert base is not None  # see LayerScaling.find_obstacle
+    if factors and (base := source.read_base(name)) is not None:
+        factor = factors[name]
         tensor, treatment = scale_update(tensor, base, factor), replace(treatment, layer_factor=factor)
     # The mean of finite tensors is finite, and the largest tensors (embeddings) are means.
     if (treatment.path != "mean" or factors) and not is_finite(tensor):

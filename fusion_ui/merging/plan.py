@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from fusion_ui.checkpoints.base import match_base
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.finding import find_checkpoint
@@ -118,9 +119,11 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
     layer_scaling = recipe.make_layer_scaling()
     experts = tuple(find_checkpoint(e.name, e.model, settings, e.revision, recipe.base) for e in recipe.experts)
     base = find_checkpoint("base", recipe.base, settings) if recipe.base else None
-    headers = [read_header(model) for model in (*experts, *([base] if base else []))]
+    headers = [read_header(model) for model in experts]
     heads = output_parameters(headers[0].shapes)  # in which models may differ: labels are aligned by name
     check_mergeable(headers, heads)
+    if base:
+        match_base(read_header(base), headers[0])
     labels = _align(recipe, experts, heads)
     if layer_scaling and (obstacle := layer_scaling.find_obstacle(experts[0].tensors.names, base is not None)):
         raise RecipeError(obstacle)

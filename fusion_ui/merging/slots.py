@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from fusion_ui.checkpoints.base import match_base
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.layouts import is_linear_weight, is_stored_transposed
@@ -44,8 +45,9 @@ class SlotSource:
         """
         self._labels = labels
         self._apart = labels.parameters if labels and labels.heads is not Heads.SHARED else frozenset[str]()
-        models = [*experts, base] if base else [*experts]
-        check_mergeable([read_header(model) for model in models], self._apart)
+        headers = [read_header(model) for model in experts]
+        check_mergeable(headers, self._apart)
+        self._base_names = match_base(read_header(base), headers[0]) if base else {}
         for kind, measured in statistics.items():
             for expert, statistic in zip(experts, measured, strict=True):
                 check_belongs(expert, statistic, kind)
@@ -99,10 +101,24 @@ class SlotSource:
         return stacked.mT if self.is_transposed(name) else stacked
 
     def read_base(self, name: str) -> Tensor | None:
-        """A floating-point parameter of the base, as `read` gives the experts'; None where there is no base."""
-        if self.base is None:
+        """A floating-point parameter of the base, as `read` gives the experts'; None where there is none.
+
+        A head counts only where the base knows the very labels of the merge: rows of other labels are no start that
+        the experts share.
+
+        Raises:
+            MergeError: the tensor has NaN or infinite entries.
+        """
+        if self.base is None or name not in self._base_names:
             return None
-        tensor = self.base.tensors.read(name)
+        tensor = self.base.tensors.read(self._base_names[name])
+        _check_finite(self.base, name, tensor)
+        if self._labels and name in self._labels.parameters:
+            rows = {label.casefold(): row for row, label in enumerate(self.base.label_names)}
+            order = [rows.get(label.casefold()) for label in self._labels.names]
+            if None in order or len(order) != len(rows):
+                return None
+            tensor = tensor[order]
         tensor = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
         return tensor.mT if self.is_transposed(name) else tensor
 
