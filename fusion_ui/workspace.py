@@ -239,10 +239,11 @@ class Workspace:
         if prepared is None:
             return self._merge_once(plan, progress)
         with progress.turn():
-            return prepared.merge(plan.method, progress)
+            return prepared.merge(plan.method, progress, plan.rules)
 
     def _merge_once(self, plan: MergePlan, progress: Progress) -> MergedModel:
-        return merge_once(self._source(plan, progress.part(0, 0.9)), plan.method, progress.part(0.9, 1))
+        source = self._source(plan, progress.part(0, 0.9))
+        return merge_once(source, plan.method, progress.part(0.9, 1), plan.rules)
 
     def _source(self, plan: MergePlan, progress: Progress) -> SlotSource:
         if plan.method.requires:

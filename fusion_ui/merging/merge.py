@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fusion_ui.checkpoints.tensors import StoreTensor
 from fusion_ui.errors import MergeError
+from fusion_ui.merging.rules import NO_RULES, ParameterRules
 from fusion_ui.merging.slots import SlotSource, is_finite
 from fusion_ui.methods.base import Merged, MergeMethod
 from fusion_ui.progress import Progress
@@ -39,16 +40,22 @@ class MergedModel:
         return {"seconds": round(self.seconds, 3), "paths": dict(paths), "parameters": parameters}
 
 
-def merge_once(source: SlotSource, method: MergeMethod, progress: Progress | None = None) -> MergedModel:
+def merge_once(
+    source: SlotSource, method: MergeMethod, progress: Progress | None = None, rules: ParameterRules = NO_RULES
+) -> MergedModel:
     """Merge under one setting and keep the result in memory, but of the experts one parameter at a time."""
     started = time.perf_counter()
     tensors: dict[str, Tensor] = {}
-    treatments = merge_each(source, method, tensors.__setitem__, progress)
+    treatments = merge_each(source, method, tensors.__setitem__, progress, rules)
     return MergedModel(tensors, treatments, time.perf_counter() - started)
 
 
 def merge_each(
-    source: SlotSource, method: MergeMethod, store: StoreTensor, progress: Progress | None = None
+    source: SlotSource,
+    method: MergeMethod,
+    store: StoreTensor,
+    progress: Progress | None = None,
+    rules: ParameterRules = NO_RULES,
 ) -> dict[str, Treatment]:
     """Merge under one setting, handing each tensor to `store` and forgetting it. Returns what was done to each.
 
@@ -63,10 +70,12 @@ def merge_each(
     for slot in source.slots():  # not in enumerate(), which would hold on to the slot before
         done = len(treatments) - len(fixed)
         progress.report(done / total, f"Merging, {done} of {total} tensors")
+        rule = rules.find(slot.name)
         with progress.turn():
-            tensor, treatments[slot.name] = _as_stored(source, slot.name, method.merge_parameter(slot))
+            merged = rules.keep(rule, slot) if rule.is_kept else rule.note(rule.adapt(method).merge_parameter(slot))
+            tensor, treatments[slot.name] = _as_stored(source, slot.name, merged)
             store(slot.name, tensor)
-        del slot, tensor  # before the next is read: an embedding of every expert can be most of the memory
+        del slot, merged, tensor  # before the next is read: an embedding of every expert can be most of the memory
     return treatments
 
 
@@ -77,6 +86,7 @@ class PreparedMerge:
         progress = progress or Progress()
         self.source, self.kind = source, kind
         self._fixed = _fixed(source)
+        self._kept: dict[tuple[object, ...], Merged] = {}
         self._finish: dict[str, Callable[[Any], Merged]] = {}
         total = len(source.names)
         for slot in source.slots():
@@ -86,14 +96,24 @@ class PreparedMerge:
                 self._finish[slot.name] = kind.prepare_parameter(slot)
             del slot
 
-    def merge(self, method: MergeMethod, progress: Progress | None = None) -> MergedModel:
+    def merge(
+        self, method: MergeMethod, progress: Progress | None = None, rules: ParameterRules = NO_RULES
+    ) -> MergedModel:
         """The merge under `method`, which is of the kind that was prepared; ends at the next tensor when stopped."""
         progress = progress or Progress()
         started = time.perf_counter()
         tensors, treatments = dict(self._fixed[0]), dict(self._fixed[1])
+        kept: dict[tuple[object, ...], Merged] = {}
         for name, finish in self._finish.items():
             progress.check()
-            tensors[name], treatments[name] = _as_stored(self.source, name, finish(method))
+            rule = rules.find(name)
+            if rule.is_kept:
+                key = (name, rule.parameters, rule.merge, rules.experts)
+                merged = kept[key] = self._kept.get(key) or rules.keep(rule, next(self.source.slots([name])))
+            else:
+                merged = rule.note(finish(rule.adapt(method)))
+            tensors[name], treatments[name] = _as_stored(self.source, name, merged)
+        self._kept = kept  # for the next value of a parameter; what only older rules kept is let go
         return MergedModel(tensors, treatments, time.perf_counter() - started)
 
 

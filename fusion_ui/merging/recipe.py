@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fusion_ui.errors import RecipeError
 from fusion_ui.merging.labels import Heads
+from fusion_ui.merging.rules import Rule, check_rules
 from fusion_ui.methods import make_method
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.sources.local import is_directory
@@ -70,6 +71,8 @@ class MergeRecipe(_Part):
     statistics: StatisticChoice = StatisticChoice()
     heads: Heads | None = None
     """What becomes of heads whose labels differ; None refuses to guess."""
+    rules: tuple[Rule, ...] = Field(default=(), max_length=64)
+    """What is merged otherwise than the rest; the first rule that matches a parameter decides."""
 
     @field_validator("experts")
     @classmethod
@@ -84,7 +87,9 @@ class MergeRecipe(_Part):
         return experts
 
     def make_method(self) -> MergeMethod:
-        """The method with its parameters checked."""
+        """The method with its parameters checked, in the rules too."""
+        names = [expert.name for expert in self.experts]
+        check_rules(self.rules, names, self.base is not None, self.method, self.parameters)
         return make_method(self.method, self.parameters)
 
     @property

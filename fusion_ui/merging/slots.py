@@ -145,6 +145,7 @@ class SlotSource:
         if self.base is None:
             return None
         tensor = self.base.tensors.read(name)
+        _check_finite(self.base, name, tensor)
         tensor = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
         return tensor.mT if self.is_transposed(name) else tensor
 
