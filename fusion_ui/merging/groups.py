@@ -34,6 +34,8 @@ _KINDS = {
     "query, key, value": re.compile(r"wqkv|c_attn"),
     "positions": re.compile(r"relative_attention_bias"),
 }
+_ATTENTION_STEPS = ("query, key, value", "query", "key", "value", "positions", "attention output")
+_STEPS = [*_ATTENTION_STEPS, *(f"cross {kind}" for kind in _ATTENTION_STEPS), "ffn gate", "ffn in", "ffn out"]
 _FFN_KINDS = {
     "ffn gate": re.compile(r"gate_proj|wi_0"),
     "ffn out": re.compile(r"(.*_)?output|lin2|fc2|wo|(down|c)_proj"),
@@ -72,6 +74,14 @@ def kind_of(name: str) -> str:
         start = next(i for i, module in enumerate(modules) if _HEAD.fullmatch(module))
         return " ".join(modules[start:])
     return group
+
+
+def position_of(name: str) -> tuple[int, bool, int, int, str]:
+    """Sorts parameters as the model computes: embeddings, layers of an encoder, of a decoder, what follows, head."""
+    group, layer, kind = group_of(name), layer_of(name), kind_of(name)
+    stage = 0 if "embeddings" in (group, *name.split(".")) else 1 if layer is not None else 3 if group == "head" else 2
+    step = _STEPS.index(kind) if kind in _STEPS else len(_STEPS)
+    return stage, "decoder" in name.split("."), layer or 0, step, name
 
 
 def matches(pattern: str, name: str) -> bool:
