@@ -122,7 +122,7 @@ def test_experts_of_another_architecture_or_shape_are_refused_naming_both(expert
     wider = write_model(tmp_path / "wider", tiny_bert(hidden_size=32))
     for other, what, against_base in (
         (architecture, r"their architectures differ \(BertFor.* against GPT2For.*\)", "it has 0% of its weights"),
-        (wider, "they differ in width 16 against 32, feed-forward width 32 against 64", r"has shape \[50, 32\]"),
+        (wider, "they differ in width 16 against 32, feed-forward width 32 against 64", "has shape"),
     ):
         with pytest.raises(IncompatibleError, match=f"expert0 and {other.name} cannot be merged: {what}"):
             plan_of(tiny_recipe([experts[0], other], tmp_path))

@@ -32,7 +32,7 @@ Merged from {count} models fine-tuned from one base, without their training data
 
 - Method: {title}. {summary} [{paper}]({paper})
 - Formula: `{formula}`
-- Parameters: {parameters}
+- Parameters: {parameters}{rules}
 - Experts: {experts}
 
 `recipe.json` repeats the merge: `fusion-ui merge recipe.json --out DIR`. `merge_report.json` says for every
@@ -73,7 +73,7 @@ def export_merge(plan: MergePlan, source: SlotSource, out: Path, progress: Progr
                     )
                 write(name, stored)
 
-            treatments = merge_each(source, plan.method, store, progress, plan.layer_scaling)
+            treatments = merge_each(source, plan.method, store, progress, plan.rules, plan.layer_scaling)
             for name in plan.labels.parameters if own else ():
                 store(name, first.tensors.read(name))
         _write_around(plan, 0, target)
@@ -141,6 +141,7 @@ def _model_card(plan: MergePlan) -> str:
     if plan.layer_scaling:
         settings += f"; then {plan.layer_scaling.describe()} by depth ([paper](https://arxiv.org/abs/2410.17146))"
     weights = plan.recipe.weights
+    rules = "".join(f"\n- Rule for `{rule.parameters}`: {rule.effect}" for rule in plan.recipe.rules)
     experts = "; ".join(f"{e.name} (weight {w:.3g})" for e, w in zip(plan.experts, weights, strict=True))
     return CARD.format(
         title=method.title,
@@ -150,5 +151,6 @@ def _model_card(plan: MergePlan) -> str:
         paper=method.paper,
         formula=method.formula,
         parameters=settings,
+        rules=rules,
         experts=experts,
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from fusion_ui.checkpoints.tensors import StoreTensor
 from fusion_ui.errors import MergeError
 from fusion_ui.merging.layer_scaling import LayerScaling, scale_update
+from fusion_ui.merging.rules import NO_RULES, ParameterRules
 from fusion_ui.merging.slots import SlotSource, is_finite
 from fusion_ui.methods.base import Merged, MergeMethod
 from fusion_ui.methods.slot import ParameterSlot
@@ -45,12 +46,13 @@ def merge_once(
     source: SlotSource,
     method: MergeMethod,
     progress: Progress | None = None,
+    rules: ParameterRules = NO_RULES,
     layer_scaling: LayerScaling | None = None,
 ) -> MergedModel:
     """Merge under one setting and keep the result in memory, but of the experts one parameter at a time."""
     started = time.perf_counter()
     tensors: dict[str, Tensor] = {}
-    treatments = merge_each(source, method, tensors.__setitem__, progress, layer_scaling)
+    treatments = merge_each(source, method, tensors.__setitem__, progress, rules, layer_scaling)
     return MergedModel(tensors, treatments, time.perf_counter() - started)
 
 
@@ -59,6 +61,7 @@ def merge_each(
     method: MergeMethod,
     store: StoreTensor,
     progress: Progress | None = None,
+    rules: ParameterRules = NO_RULES,
     layer_scaling: LayerScaling | None = None,
 ) -> dict[str, Treatment]:
     """Merge under one setting, handing each tensor to `store` and forgetting it. Returns what was done to each.
@@ -77,10 +80,13 @@ def merge_each(
     for slot in source.slots():  # not in enumerate(), which would hold on to the slot before
         done = len(treatments) - len(fixed)
         progress.report(done / total, f"Merging, {done} of {total} tensors")
+        rule = rules.find(slot.name)
         with progress.turn():
-            tensor, treatments[slot.name] = _as_stored(source, slot.name, _merge_slot(method, slot), factors)
+            merged = rules.keep(rule, slot) if rule.is_kept else rule.note(_merge_slot(rule.adapt(method), slot))
+            merged = merged if rule.is_kept else _scale(source, slot.name, merged, factors)
+            tensor, treatments[slot.name] = _as_stored(source, slot.name, merged)
             store(slot.name, tensor)
-        del slot, tensor  # before the next is read: an embedding of every expert can be most of the memory
+        del slot, merged, tensor  # before the next is read: an embedding of every expert can be most of the memory
     return treatments
 
 
@@ -91,6 +97,7 @@ class PreparedMerge:
         progress = progress or Progress()
         self.source, self.kind = source, kind
         self._fixed = _fixed(source)
+        self._kept: dict[tuple[object, ...], Merged] = {}
         self._finish: dict[str, Callable[[Any], Merged]] = {}
         total = len(source.names)
         for slot in source.slots():
@@ -101,16 +108,28 @@ class PreparedMerge:
             del slot
 
     def merge(
-        self, method: MergeMethod, progress: Progress | None = None, layer_scaling: LayerScaling | None = None
+        self,
+        method: MergeMethod,
+        progress: Progress | None = None,
+        rules: ParameterRules = NO_RULES,
+        layer_scaling: LayerScaling | None = None,
     ) -> MergedModel:
         """The merge under `method`, which is of the kind that was prepared; ends at the next tensor when stopped."""
         progress = progress or Progress()
         started = time.perf_counter()
         tensors, treatments = dict(self._fixed[0]), dict(self._fixed[1])
         factors = _factors(self.source, layer_scaling)
+        kept: dict[tuple[object, ...], Merged] = {}
         for name, finish in self._finish.items():
             progress.check()
-            tensors[name], treatments[name] = _as_stored(self.source, name, finish(method), factors)
+            rule = rules.find(name)
+            if rule.is_kept:
+                key = (name, rule.parameters, rule.merge, rules.experts)
+                merged = kept[key] = self._kept.get(key) or rules.keep(rule, next(self.source.slots([name])))
+            else:
+                merged = _scale(self.source, name, rule.note(finish(rule.adapt(method))), factors)
+            tensors[name], treatments[name] = _as_stored(self.source, name, merged)
+        self._kept = kept  # for the next value of a parameter; what only older rules kept is let go
         return MergedModel(tensors, treatments, time.perf_counter() - started)
 
 
@@ -143,13 +162,18 @@ def _factors(source: SlotSource, layer_scaling: LayerScaling | None) -> dict[str
     return layer_scaling.factors(source.names) if layer_scaling else {}
 
 
-def _as_stored(source: SlotSource, name: str, merged: Merged, factors: Mapping[str, float]) -> Merged:
+def _scale(source: SlotSource, name: str, merged: Merged, factors: Mapping[str, float]) -> Merged:
+    """The step after the method; what the base has not, and what a rule keeps, is left as it is."""
+    if not factors or (base := source.read_base(name)) is None:
+        return merged
     tensor, treatment = merged
-    if factors and (base := source.read_base(name)) is not None:
-        factor = factors[name]
-        tensor, treatment = scale_update(tensor, base, factor), replace(treatment, layer_factor=factor)
+    return scale_update(tensor, base, factors[name]), replace(treatment, layer_factor=factors[name])
+
+
+def _as_stored(source: SlotSource, name: str, merged: Merged) -> Merged:
+    tensor, treatment = merged
     # The mean of finite tensors is finite, and the largest tensors (embeddings) are means.
-    if (treatment.path != "mean" or factors) and not is_finite(tensor):
+    if (treatment.path != "mean" or treatment.layer_factor is not None) and not is_finite(tensor):
         raise MergeError(
             f"Merging {name} gave entries that are not finite numbers. Use a smaller alpha or scaling, or more text."
         )

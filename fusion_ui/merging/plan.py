@@ -17,9 +17,10 @@ from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import RecipeError, StatisticError
-from fusion_ui.merging.labels import LabelSpace, align_labels
+from fusion_ui.merging.labels import Heads, LabelSpace, align_labels
 from fusion_ui.merging.layer_scaling import LayerScaling
 from fusion_ui.merging.recipe import Calibration, MergeRecipe
+from fusion_ui.merging.rules import ParameterRules, check_matches
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
@@ -63,6 +64,11 @@ class MergePlan:
         ]
 
     @property
+    def rules(self) -> ParameterRules:
+        """What is merged otherwise than the rest."""
+        return ParameterRules(self.recipe.rules, tuple(expert.name for expert in self.recipe.experts))
+
+    @property
     def all_labels(self) -> tuple[str, ...]:
         """Every label that any expert knows, once."""
         known = {label.casefold(): label for names in reversed(self.label_names) for label in reversed(names)}
@@ -77,7 +83,8 @@ class MergePlan:
 
     def check_diagonals(self) -> None:
         """Raise `StatisticError` where statistics hold diagonals alone and the method would use more."""
-        if StatisticKind.GRAM not in self.method.requires or getattr(self.method, "alpha", 0) == 0:
+        methods = [self.method, *(rule.adapt(self.method) for rule in self.recipe.rules)]
+        if StatisticKind.GRAM not in self.method.requires or all(getattr(m, "alpha", 0) == 0 for m in methods):
             return
         for expert, source in zip(self.experts, self.calibration, strict=True):
             if isinstance(source, Path) and read_statistic(source).is_diagonal:
@@ -88,7 +95,7 @@ class MergePlan:
 
     @cached_property
     def family_key(self) -> str:
-        """Digest of all but the parameters of the method and of the step after it: what a preparation depends on."""
+        """Digest of all but the method's parameters, the rules and the step after it: what a preparation depends on."""
         parts: list[object] = [VERSION, self.method.name, self.recipe.weights, [e.fingerprint for e in self.experts]]
         parts.append(self.base.fingerprint if self.base else None)
         parts.append([self.labels.heads, self.labels.names, self.labels.positions])
@@ -104,6 +111,8 @@ class MergePlan:
         parts: list[object] = [self.family_key, asdict(self.method)]
         if self.layer_scaling:
             parts.append(asdict(self.layer_scaling))
+        if self.recipe.rules:  # else the keys of results that are known already stay what they are
+            parts.append(self.rules.identity)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -130,6 +139,10 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
     calibration = tuple(_find_calibration(e.name, e.calibration, method) for e in recipe.experts)
     plan = MergePlan(recipe, method, experts, base, calibration, labels)
     plan.check_diagonals()
+    tensors, apart = experts[0].tensors, heads if labels.heads is not Heads.SHARED else frozenset[str]()
+    check_matches(
+        recipe.rules, [name for name in tensors.names if tensors.is_floating_point(name) and name not in apart]
+    )
     return plan
 
 

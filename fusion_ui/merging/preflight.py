@@ -18,6 +18,7 @@ from fusion_ui.checkpoints.similarity import find_strangers
 from fusion_ui.errors import CheckpointError, FusionError
 from fusion_ui.merging.labels import align_labels
 from fusion_ui.merging.recipe import Expert, MergeRecipe
+from fusion_ui.merging.rules import check_matches
 from fusion_ui.settings import Settings
 from fusion_ui.sources.hub import describe_model, find_cached_model, is_repository_id
 from fusion_ui.sources.local import is_directory
@@ -92,7 +93,7 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
     if headers:
         differing = find_problems(headers, output_parameters(headers[0].shapes))
         problems += differing or _find_label_problems(recipe, headers)
-        problems += _find_obstacles(recipe, headers[0])
+        problems += [*_find_obstacles(recipe, headers[0]), *_find_rule_problems(recipe, headers[0])]
     most = settings.max_model_bytes
     problems += [
         f"{header.name} has {format_bytes(header.num_bytes)} of weights, and {format_bytes(most)} is the most here. "
@@ -129,6 +130,14 @@ def _find_label_problems(recipe: MergeRecipe, headers: Sequence[ModelHeader]) ->
     named = [(h.name, [entries[h.name].labels.get(label, label) for label in labels_of(h.config)]) for h in headers]
     try:
         align_labels(named, recipe.heads, output_parameters(headers[0].shapes))
+    except FusionError as error:
+        return [str(error)]
+    return []
+
+
+def _find_rule_problems(recipe: MergeRecipe, header: ModelHeader) -> list[str]:
+    try:
+        check_matches(recipe.rules, header.shapes.keys())
     except FusionError as error:
         return [str(error)]
     return []

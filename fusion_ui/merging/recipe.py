@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fusion_ui.errors import RecipeError
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.layer_scaling import TITLE, LayerScaling
+from fusion_ui.merging.rules import Rule, check_rules
 from fusion_ui.methods import make_method
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.parameters import check_values
@@ -74,6 +75,8 @@ class MergeRecipe(_Part):
     """What becomes of heads whose labels differ; None refuses to guess."""
     layer_scaling: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
     """Parameters of the step after the method that scales updates by depth (LiNeS); None leaves the step out."""
+    rules: tuple[Rule, ...] = Field(default=(), max_length=64)
+    """What is merged otherwise than the rest; the first rule that matches a parameter decides."""
 
     @field_validator("experts")
     @classmethod
@@ -88,7 +91,9 @@ class MergeRecipe(_Part):
         return experts
 
     def make_method(self) -> MergeMethod:
-        """The method with its parameters checked."""
+        """The method with its parameters checked, in the rules too."""
+        names = [expert.name for expert in self.experts]
+        check_rules(self.rules, names, self.base is not None, self.method, self.parameters)
         return make_method(self.method, self.parameters)
 
     def make_layer_scaling(self) -> LayerScaling | None:

@@ -23,6 +23,8 @@ Statistics = Mapping[StatisticKind, Sequence[Statistic]]
 
 STORED_GRAM_ROUNDING = torch.finfo(torch.float32).eps
 """Grams are stored in float32; what lies below this, relative, is not information."""
+NOT_LINEAR = "not the weight of a linear layer"
+"""Why a bias or an embedding has no normal equations."""
 
 
 class SlotSource:
@@ -195,7 +197,7 @@ class SlotSource:
     def _missing(self, name: str) -> str:
         if name in self._inputs:
             return self._inputs[name].reason
-        return "not the weight of a linear layer" if self._inputs else "no Gram matrices"
+        return NOT_LINEAR if self._inputs else "no Gram matrices"
 
     def _fishers(self, name: str) -> Tensor | None:
         fishers = self.statistics.get(StatisticKind.FISHER, ())
