@@ -43,6 +43,10 @@ def stats(
     diagonal: Annotated[
         bool, typer.Option("--diagonal", help="Share the diagonals alone; merges then need alpha 0.")
     ] = False,
+    token_counts: Annotated[
+        bool,
+        typer.Option("--token-counts", help="Share too how often each token occurs, for RegMean's `embeddings`."),
+    ] = False,
 ) -> None:
     """Measure a model's statistics on a data file and write them as one file, to be shared instead of the data."""
     from fusion_ui.checkpoints.finding import find_checkpoint
@@ -60,7 +64,9 @@ def stats(
     # Labels are read so that a wrong column is noticed. No statistic uses them, so without them it is the same text
     # as a recipe's calibration data, measured once for both.
     domain = replace(load_domain(data, data.stem, text_column, label_column), labels=())
-    how = StatisticSettings(num_examples, seed, count_padding)
+    how = StatisticSettings(num_examples, seed, count_padding, token_counts)
+    if kind != "gram" and how.is_extended:
+        raise ParameterError("Token counts are part of Gram statistics. Leave --token-counts out, or ask for gram.")
     checkpoint = find_checkpoint(model, model, workspace.settings, revision)
     statistic = measure(checkpoint, domain, StatisticKind(kind), how, workspace.settings, terminal_progress())
     if kind == "gram":

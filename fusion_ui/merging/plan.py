@@ -24,7 +24,8 @@ from fusion_ui.settings import Settings
 from fusion_ui.sources.files import sha256_of
 from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.measure import cached_path, measure
-from fusion_ui.statistics.statistic import Statistic, StatisticKind
+from fusion_ui.statistics.sharing import check_holds
+from fusion_ui.statistics.statistic import Statistic, StatisticKind, StatisticSettings
 
 VERSION = 1
 """Part of every key: raise it when the same recipe would give other weights than before."""
@@ -60,15 +61,25 @@ class MergePlan:
         """The same plan with some of the method's parameters replaced."""
         recipe = self.recipe.with_parameters(**parameters)
         changed = replace(self, recipe=recipe, method=recipe.make_method())
-        changed.check_diagonals()
+        changed.check_files()
         return changed
 
-    def check_diagonals(self) -> None:
-        """Raise `StatisticError` where statistics hold diagonals alone and the method would use more."""
-        if StatisticKind.GRAM not in self.method.requires or getattr(self.method, "alpha", 0) == 0:
+    @property
+    def statistic_settings(self) -> StatisticSettings:
+        """How statistics are measured: as the recipe says, with what the method's parameters ask for besides."""
+        return self.method.extend_settings(self.recipe.statistics.settings)
+
+    def check_files(self) -> None:
+        """Raise `StatisticError` where a statistics file holds less than the method would use."""
+        if StatisticKind.GRAM not in self.method.requires:
             return
+        needs_whole = getattr(self.method, "alpha", 0) != 0
         for expert, source in zip(self.experts, self.calibration, strict=True):
-            if isinstance(source, Path) and read_statistic(source).is_diagonal:
+            if not isinstance(source, Path):
+                continue
+            statistic = read_statistic(source)
+            check_holds(expert, statistic, self.statistic_settings)
+            if statistic.is_diagonal and needs_whole:
                 raise StatisticError(
                     f"The statistics of {expert.name} hold only the diagonals of the Gram matrices, which serve "
                     "alpha = 0 alone. Set alpha to 0, or ask the data's owner for whole matrices."
@@ -81,7 +92,7 @@ class MergePlan:
         parts.append(self.base.fingerprint if self.base else None)
         parts.append([self.labels.heads, self.labels.names, self.labels.positions])
         if self.method.requires:
-            parts.append(asdict(self.recipe.statistics.settings))
+            parts.append(self.statistic_settings.describe())
             parts.append([_identity(source) for source in self.calibration])
             parts.append([expert.tokenizer_fingerprint for expert in self.experts])
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
@@ -109,7 +120,7 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
     labels = _align(recipe, experts, heads)
     calibration = tuple(_find_calibration(e.name, e.calibration, method) for e in recipe.experts)
     plan = MergePlan(recipe, method, experts, base, calibration, labels)
-    plan.check_diagonals()
+    plan.check_files()
     return plan
 
 
@@ -140,14 +151,14 @@ def measure_statistics(
             if isinstance(source, Path):
                 found.append(read_statistic(source))
             elif isinstance(source, Domain):
-                found.append(measure(expert, source, kind, plan.recipe.statistics.settings, settings, part))
+                found.append(measure(expert, source, kind, plan.statistic_settings, settings, part))
         measured[kind] = tuple(found)
     return measured
 
 
 def is_measured(plan: MergePlan, settings: Settings) -> bool:
     """True if no statistic that the plan's method needs would have to be measured."""
-    how = plan.recipe.statistics.settings
+    how = plan.statistic_settings
     return all(
         not isinstance(source, Domain) or cached_path(expert, source, kind, how, settings).is_file()
         for kind in plan.method.requires

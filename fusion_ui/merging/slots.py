@@ -132,6 +132,7 @@ class SlotSource:
                 base=self._read_base(name),
                 equations=equations,
                 equations_missing=self._missing(name),
+                token_frequencies=self._token_frequencies(name),
                 fishers=self._fishers(name),
                 fisher_norms=self._fisher_norms,
                 seeds=tuple(_seed_of(self.seed, name, expert.fingerprint) for expert in self.experts),
@@ -171,6 +172,13 @@ class SlotSource:
         if name in self._inputs:
             return self._inputs[name].reason
         return "not the weight of a linear layer" if self._inputs else "no Gram matrices"
+
+    def _token_frequencies(self, name: str) -> Tensor | None:
+        measured = self.statistics.get(StatisticKind.GRAM, ())
+        if not measured or any(name not in statistic.token_counts for statistic in measured):
+            return None
+        counts = torch.stack([statistic.token_counts[name].double() for statistic in measured])
+        return counts / counts.sum(1, keepdim=True)
 
     def _fishers(self, name: str) -> Tensor | None:
         fishers = self.statistics.get(StatisticKind.FISHER, ())

@@ -12,7 +12,7 @@ from torch import Tensor
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.parameters import check_values, declared_parameters
 from fusion_ui.solving.treatment import Treatment
-from fusion_ui.statistics.statistic import StatisticKind
+from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
 
 Merged = tuple[Tensor, Treatment]
 """A merged parameter with the shape of one expert's, and what was done to it."""
@@ -51,6 +51,10 @@ class MergeMethod(ABC):
     @abstractmethod
     def merge_parameter(self, slot: ParameterSlot) -> Merged:
         """Merge one parameter."""
+
+    def extend_settings(self, how: StatisticSettings) -> StatisticSettings:
+        """How its statistics are to be measured: as `how` says, with what its parameters ask for besides."""
+        return how
 
     @classmethod
     def can_prepare(cls) -> bool:

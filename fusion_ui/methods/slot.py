@@ -23,6 +23,8 @@ class ParameterSlot:
         base: the parameter of the base model, where one was given.
         equations: for a linear weight with Gram matrices, RegMean's normal equations.
         equations_missing: why there are none.
+        token_frequencies: for a word embedding with token counts, the share of each row among all tokens of every
+            expert's text, n_iv / N_i.
         fishers: the Fisher information of every expert, same shape as `experts`.
         fisher_norms: the norm of each expert's Fisher information over all its parameters.
         seeds: one for each expert, for methods that draw random numbers. Made from the recipe's seed, the parameter's
@@ -35,6 +37,7 @@ class ParameterSlot:
     base: Float[Tensor, "..."] | None = None
     equations: NormalEquations | None = None
     equations_missing: str = ""
+    token_frequencies: Float[Tensor, "expert row"] | None = None
     fishers: Float[Tensor, "expert ..."] | None = None
     fisher_norms: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()

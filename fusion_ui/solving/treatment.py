@@ -10,9 +10,9 @@ class Treatment:
     """How one parameter was merged.
 
     Attributes:
-        path: "eigen", "cholesky", "fisher", "mean" or "copy".
+        path: "eigen", "cholesky", "counts", "fisher", "mean" or "copy".
         num_cut: eigen-directions below the cut-off, which keep the mean.
-        num_dead: input features never active, which keep the mean.
+        num_dead: input features never active, or tokens that never occur, which keep the mean.
         num_flat: entries with no Fisher information in any expert, which keep the mean.
         reason: why the parameter was merged by another path than the method's own.
     """
