@@ -249,7 +249,8 @@ class Workspace:
             check_finite(plan.experts)
         statistics = measure_statistics(plan, self.settings, progress)
         seed = plan.recipe.statistics.seed
-        return SlotSource(plan.experts, plan.recipe.weights, statistics, plan.base, seed, plan.labels)
+        with_bias = plan.statistic_settings.input_sums
+        return SlotSource(plan.experts, plan.recipe.weights, statistics, plan.base, seed, plan.labels, with_bias)
 
 
 class _Recent(Generic[Value]):

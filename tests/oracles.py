@@ -72,6 +72,23 @@ def wilson_interval(num_correct: int, num_examples: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def rows_by_loop(model: nn.Module, tokens: Sequence[Sequence[int]]) -> dict[str, Array]:
+    """Weight name -> X of every linear layer: text after text, without padding."""
+    found: dict[str, list[Array]] = {}
+    handles = []
+    for name, module in model.named_modules():
+        if type(module).__name__ in ("Linear", "Conv1D"):
+            rows = found[f"{name}.weight"] = []
+            note = lambda _module, args, rows=rows: rows.append(args[0].double().flatten(0, -2).numpy())  # noqa: E731
+            handles.append(module.register_forward_pre_hook(note))
+    with torch.no_grad():
+        for ids in tokens:
+            model(input_ids=torch.tensor([list(ids)]))
+    for handle in handles:
+        handle.remove()
+    return {name: np.concatenate(rows) for name, rows in found.items()}
+
+
 def grams_by_loop(model: nn.Module, tokens: Sequence[Sequence[int]]) -> dict[str, tuple[Array, int]]:
     """Weight name -> (sum of x x^T, rows) of every linear layer: text after text, token after token, no padding.
 

@@ -184,7 +184,13 @@ def test_the_cache_tells_apart_everything_that_changes_a_statistic(checkpoints, 
         cached_path(checkpoints[0], DOMAIN, gram, HOW, fewer),
         *(
             cached_path(checkpoints[0], DOMAIN, gram, replace(HOW, **change), settings)
-            for change in ({"num_examples": 9}, {"seed": 1}, {"count_padding": True}, {"token_counts": True})
+            for change in (
+                {"num_examples": 9},
+                {"seed": 1},
+                {"count_padding": True},
+                {"token_counts": True},
+                {"input_sums": True},
+            )
         ),
     ]
     assert len(set(paths)) == len(paths)

@@ -115,8 +115,11 @@ def make_recipe(models: list[Path], folder: Path, embeddings: bool, **calibratio
     return parse_recipe(values | {"experts": experts})
 
 
-def measure_on(model: Path, folder: Path, seed: int, how: StatisticSettings, settings) -> Statistic:
-    domain = load_domain(write_data(folder / f"{model.name}.csv", seed=seed), model.name, label_column=None)
+def measure_on(
+    model: Path, folder: Path, seed: int, how: StatisticSettings, settings, num_texts: int = 12
+) -> Statistic:
+    data = write_data(folder / f"{model.name}.csv", num_texts, seed)
+    domain = load_domain(data, model.name, label_column=None)
     return measure(Checkpoint(model.name, model, str(model)), domain, StatisticKind.GRAM, how, settings)
 
 

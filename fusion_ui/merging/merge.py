@@ -59,13 +59,14 @@ def merge_each(
     fixed, treatments = _fixed(source)
     for name, tensor in fixed.items():
         store(name, tensor)
-    total = len(source.names)
+    total = len(source.experts[0].tensors.names)
     for slot in source.slots():  # not in enumerate(), which would hold on to the slot before
-        done = len(treatments) - len(fixed)
+        done = len(treatments)
         progress.report(done / total, f"Merging, {done} of {total} tensors")
         with progress.turn():
-            tensor, treatments[slot.name] = _as_stored(source, slot.name, method.merge_parameter(slot))
-            store(slot.name, tensor)
+            for name, (tensor, treatment) in _as_stored(source, slot.name, method.merge_parameter(slot)).items():
+                store(name, tensor)
+                treatments[name] = treatment
         del slot, tensor  # before the next is read: an embedding of every expert can be most of the memory
     return treatments
 
@@ -93,7 +94,8 @@ class PreparedMerge:
         tensors, treatments = dict(self._fixed[0]), dict(self._fixed[1])
         for name, finish in self._finish.items():
             progress.check()
-            tensors[name], treatments[name] = _as_stored(self.source, name, finish(method))
+            for stored, (tensor, treatment) in _as_stored(self.source, name, finish(method)).items():
+                tensors[stored], treatments[stored] = tensor, treatment
         return MergedModel(tensors, treatments, time.perf_counter() - started)
 
 
@@ -105,9 +107,10 @@ def _fixed(source: SlotSource) -> tuple[dict[str, Tensor], dict[str, Treatment]]
     return constants | head, treatments
 
 
-def _as_stored(source: SlotSource, name: str, merged: Merged) -> Merged:
+def _as_stored(source: SlotSource, name: str, merged: Merged) -> dict[str, Merged]:
+    """The tensors that one slot stands for, as the checkpoint stores them."""
     tensor, treatment = merged
     # The mean of finite tensors is finite, and the largest tensors (embeddings) are means.
     if treatment.path != "mean" and not is_finite(tensor):
         raise MergeError(f"Merging {name} gave entries that are not finite numbers. Use a smaller alpha or more text.")
-    return tensor.mT if source.is_transposed(name) else tensor, treatment
+    return {stored: (part, treatment) for stored, part in source.unpack(name, tensor).items()}

@@ -34,8 +34,13 @@ class SlotSource:
         base: Checkpoint | None = None,
         seed: int = 0,
         labels: LabelSpace | None = None,
+        with_bias: bool = False,
     ) -> None:
         """Check that all belongs together.
+
+        Args:
+            with_bias: a linear layer's bias is the last column of its weight's slot, where Grams were measured for it.
+                They must have input sums.
 
         Raises:
             CheckpointError: the experts' tensors differ in names or shapes.
@@ -60,15 +65,19 @@ class SlotSource:
                 )
         fishers = self.statistics.get(StatisticKind.FISHER, ())
         tensors = self.experts[0].tensors
+        self._bias_of = self._find_biases(tensors.names) if with_bias else {}
         self._constant_names = [name for name in tensors.names if not tensors.is_floating_point(name)]
         self._fisher_norms = tuple(_norm(fisher) for fisher in fishers)
 
     @property
     def names(self) -> list[str]:
-        """All floating-point parameters that are merged, those that share a Gram side by side."""
-        left_out = {*self._constant_names, *self._apart}
+        """All floating-point parameters that are merged, those that share a Gram side by side.
+
+        A bias that is merged with its weight is not among them.
+        """
+        left_out = {*self._constant_names, *self._apart, *self._bias_of.values()}
         names = [name for name in self.experts[0].tensors.names if name not in left_out]
-        return sorted(names, key=lambda name: (self._gram_key(name) or name, name))
+        return sorted(names, key=lambda name: (self._gram_key(name) or name, name in self._bias_of, name))
 
     def is_transposed(self, name: str) -> bool:
         """True where the checkpoint stores a linear weight as (in, out)."""
@@ -77,9 +86,23 @@ class SlotSource:
     def read(self, name: str) -> Tensor:
         """A floating-point parameter of every expert, stacked, at least float32, a linear weight as (out, in).
 
+        A weight that is merged with its bias is (out, in + 1).
+
         Raises:
             MergeError: an expert's tensor has NaN or infinite entries.
         """
+        if name in self._bias_of:
+            return torch.cat([self._read_stacked(name), self._read_stacked(self._bias_of[name])[..., None]], -1)
+        return self._read_stacked(name)
+
+    def unpack(self, name: str, merged: Tensor) -> dict[str, Tensor]:
+        """What was merged in the slot `name` as the checkpoint stores it: one tensor, or a weight and its bias."""
+        if name not in self._bias_of:
+            return {name: merged.mT if self.is_transposed(name) else merged}
+        weight = merged[:, :-1]
+        return {name: weight.mT if self.is_transposed(name) else weight, self._bias_of[name]: merged[:, -1]}
+
+    def _read_stacked(self, name: str) -> Tensor:
         tensors = [self._read(i, name) for i in range(len(self.experts))]
         dtype = torch.promote_types(tensors[0].dtype, torch.float32)
         for expert, tensor in zip(self.experts, tensors, strict=True):
@@ -119,12 +142,12 @@ class SlotSource:
 
     def slots(self, names: Sequence[str] | None = None) -> Iterator[ParameterSlot]:
         """A slot for each parameter. Those that share a Gram share one `NormalEquations`."""
-        key: str | None = None
+        key: tuple[str | None, bool] = None, False
         equations: NormalEquations | None = None
         for name in self.names if names is None else names:
-            if self._gram_key(name) != key:
-                key = self._gram_key(name)
-                equations = self._equations(name, key) if key else None
+            if (self._gram_key(name), name in self._bias_of) != key:
+                key = self._gram_key(name), name in self._bias_of
+                equations = self._equations(name, key[0]) if key[0] else None
             yield ParameterSlot(
                 name=name,
                 experts=self.read(name),
@@ -147,7 +170,16 @@ class SlotSource:
             return None
         tensor = self.base.tensors.read(name)
         tensor = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-        return tensor.mT if self.is_transposed(name) else tensor
+        tensor = tensor.mT if self.is_transposed(name) else tensor
+        if name in self._bias_of:
+            bias = self.base.tensors.read(self._bias_of[name])
+            return torch.cat([tensor, bias[:, None].to(tensor.dtype)], -1)
+        return tensor
+
+    def _find_biases(self, names: Sequence[str]) -> dict[str, str]:
+        """Weight of a linear layer with Grams -> its bias."""
+        biases = {name: name.removesuffix("weight") + "bias" for name in self._inputs if self._gram_key(name)}
+        return {name: bias for name, bias in biases.items() if bias in names and name not in self._apart}
 
     def _gram_key(self, name: str) -> str | None:
         return self._inputs[name].tensor or None if name in self._inputs else None
@@ -155,6 +187,9 @@ class SlotSource:
     def _equations(self, name: str, key: str) -> NormalEquations:
         measured = self.statistics[StatisticKind.GRAM]
         grams = tuple(statistic.tensors[key] for statistic in measured)
+        if name not in self._bias_of:  # the inputs alone, also where their sums were measured
+            sums = (statistic.settings.input_sums for statistic in measured)
+            grams = tuple(g[:-1, :-1] if has_sums else g for g, has_sums in zip(grams, sums, strict=True))
         for expert, gram in zip(self.experts, grams, strict=True):
             if not is_finite(gram):
                 raise StatisticError(

@@ -52,8 +52,16 @@ class RegMean(MergeMethod):
         ),
     ] = False
 
+    with_bias: Annotated[
+        bool,
+        Toggle(
+            label="Biases with their weights",
+            help="Solve the bias of each linear layer together with its weight, instead of averaging biases.",
+        ),
+    ] = False
+
     def extend_settings(self, how: StatisticSettings) -> StatisticSettings:
-        return replace(how, token_counts=self.embeddings)
+        return replace(how, token_counts=self.embeddings, input_sums=self.with_bias)
 
     def merge_parameter(self, slot: ParameterSlot) -> Merged:
         if self.embeddings and slot.token_frequencies is not None:

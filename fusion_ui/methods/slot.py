@@ -16,6 +16,8 @@ from fusion_ui.solving.normal_equations import NormalEquations
 class ParameterSlot:
     """One parameter under every expert. Linear weights are always (out, in), whatever the module stores.
 
+    Where biases are merged with their weights, a weight has its bias as one more input, the last, that is always 1.
+
     Attributes:
         name: the parameter's name in the checkpoint.
         experts: the parameter of every expert, stacked; floating point, at least float32.

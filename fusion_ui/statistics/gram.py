@@ -25,9 +25,10 @@ ROWS_PER_BLOCK = 512
 
 @dataclass
 class _Sum:
-    """One Gram in the making: its float64 sum, the rows summed, and calls that could not be counted."""
+    """One Gram in the making: float64 sums of x x^T and of x, the rows summed, and calls that could not be counted."""
 
     gram: Float[Tensor, "n n"]
+    input_sum: Float[Tensor, " n"]
     num_rows: int = 0
     followers: list[str] = field(default_factory=list)
     num_odd_calls: int = 0
@@ -46,7 +47,7 @@ def linear_modules(model: nn.Module) -> dict[str, tuple[nn.Module, bool]]:
 
 
 def accumulate_grams(
-    model: nn.Module, batches: Sequence[Batch], count_padding: bool, progress: Progress
+    model: nn.Module, batches: Sequence[Batch], count_padding: bool, progress: Progress, input_sums: bool = False
 ) -> tuple[dict[str, Float[Tensor, "n n"]], dict[str, LinearInput]]:
     """Run `batches` through `model` and sum x x^T for the input of every linear layer.
 
@@ -54,6 +55,7 @@ def accumulate_grams(
         model: in eval mode.
         batches: padded token ids with their masks.
         count_padding: count padding tokens as data. Only for parity with published code.
+        input_sums: the Grams of [x, 1] in place of x.
 
     Returns:
         Gram sums by key, and for every linear weight where its Gram is.
@@ -78,7 +80,15 @@ def accumulate_grams(
             with progress.turn():
                 model(input_ids=input_ids, attention_mask=mask)
             num_done += len(batch.indices)
-    return collector.finish()
+    return collector.finish(input_sums)
+
+
+def append_ones(
+    gram: Float[Tensor, "n n"], input_sum: Float[Tensor, " n"], num_rows: int
+) -> Float[Tensor, "augmented augmented"]:
+    """The Gram of the rows [x, 1], from that of the rows x, their sum and their number."""
+    corner = torch.tensor([[float(num_rows)]], dtype=gram.dtype)
+    return torch.cat([torch.cat([gram, input_sum[:, None]], 1), torch.cat([input_sum[None], corner], 1)])
 
 
 class _Collector:
@@ -116,13 +126,16 @@ class _Collector:
                 self.sums[leader].followers.append(name)
             return
         self.seen.append((x, name))
-        total = self.sums.setdefault(name, _Sum(torch.zeros(x.shape[-1], x.shape[-1], dtype=torch.float64)))
+        width = x.shape[-1]
+        zeros = torch.zeros(width, width, dtype=torch.float64)
+        total = self.sums.setdefault(name, _Sum(zeros, torch.zeros(width, dtype=torch.float64)))
         rows = self._real_rows(x)
         if rows is None:
             total.num_odd_calls, total.odd_shape = total.num_odd_calls + 1, tuple(x.shape)
             return
         for block in rows.float().split(ROWS_PER_BLOCK):
             total.gram += block.T @ block
+            total.input_sum += block.sum(0, dtype=torch.float64)
         total.num_rows += len(rows)
 
     def _real_rows(self, x: Tensor) -> Float[Tensor, "row n"] | None:
@@ -135,7 +148,7 @@ class _Collector:
             return x[self.mask.any(1)]
         return None
 
-    def finish(self) -> tuple[dict[str, Float[Tensor, "n n"]], dict[str, LinearInput]]:
+    def finish(self, input_sums: bool) -> tuple[dict[str, Float[Tensor, "n n"]], dict[str, LinearInput]]:
         grams, inputs = {}, {}
         for name, (_, is_transposed) in self.modules.items():
             leader = self.leader_of.get(name)
@@ -152,7 +165,7 @@ class _Collector:
             if total.num_rows == 0:
                 inputs[name] = LinearInput("", 0, is_transposed, reason or "no real token reached the layer")
                 continue
-            grams[leader] = total.gram
+            grams[leader] = append_ones(total.gram, total.input_sum, total.num_rows) if input_sums else total.gram
             inputs[name] = LinearInput(leader, total.num_rows, is_transposed, reason)
         return grams, inputs
 

@@ -89,7 +89,7 @@ def _compute(
     inputs, token_counts = {}, {}
     if kind is StatisticKind.GRAM:
         batches = list(make_batches(tokens, range(len(tokens)), tokenizer.pad_id, settings.max_tokens_per_batch))
-        tensors, inputs = accumulate_grams(model, batches, how.count_padding, progress)
+        tensors, inputs = accumulate_grams(model, batches, how.count_padding, progress, how.input_sums)
         token_counts = count_tokens(model, batches, how.count_padding) if how.token_counts else {}
     else:
         tensors = accumulate_fisher(model, tokens, progress)

@@ -43,12 +43,15 @@ class StatisticSettings:
         num_examples, seed: how many texts, and which.
         count_padding: padding tokens are counted as data.
         token_counts: Grams come with the number of times each token occurred.
+        input_sums: Grams are of [x, 1] in place of x: their last row and column hold the sums of the inputs, and the
+            number of rows.
     """
 
     num_examples: int = 256
     seed: int = 0
     count_padding: bool = False
     token_counts: bool = False
+    input_sums: bool = False
 
     @property
     def is_extended(self) -> bool:
@@ -60,7 +63,7 @@ class StatisticSettings:
         return {name: value for name, value in asdict(self).items() if value or name not in EXTENSIONS}
 
 
-EXTENSIONS = ("token_counts",)
+EXTENSIONS = ("token_counts", "input_sums")
 """Settings that came after the first files and cache entries were made."""
 
 
@@ -75,8 +78,9 @@ class Statistic:
         settings: number of examples, seed, padding rule.
         num_examples: examples used, at most `settings.num_examples`.
         num_tokens: real tokens used.
-        tensors: for a Gram, key -> SUM of x xᵀ, float64, shape (in, in), not divided by the number of rows; for
-            Fisher, parameter name -> mean over examples of the squared gradient, shape of the parameter.
+        tensors: for a Gram, key -> SUM of x xᵀ, float64, shape (in, in), not divided by the number of rows, and one
+            larger with `settings.input_sums`; for Fisher, parameter name -> mean over examples of the squared
+            gradient, shape of the parameter.
         inputs: for a Gram, weight name -> where its Gram is. Empty for Fisher.
         is_diagonal: only the diagonals of the Grams were kept; everything else in them is zero.
         token_counts: for a Gram, name of the word embedding -> how often each of its rows was used, shape (row,);

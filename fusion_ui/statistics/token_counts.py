@@ -7,15 +7,16 @@ are indexed inside each architecture in a way of its own, and are not counted.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fusion_ui.domains.batches import Batch
 
 
-def count_tokens(model: nn.Module, batches: Sequence[Batch], count_padding: bool) -> dict[str, Float[Tensor, " row"]]:
+def count_tokens(model: Any, batches: Sequence[Batch], count_padding: bool) -> dict[str, Float[Tensor, " row"]]:
     """Name of the word embedding's weight -> how often each of its rows is used, in float64.
 
     Args:
