@@ -6,7 +6,7 @@ torch uses every core for one step, and two steps at once slow each other down m
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from fusion_ui.progress import Progress, ProgressCallback
 
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 
 class Turns:
@@ -144,3 +145,35 @@ class Job(Generic[Result]):
             self._outcome.append(work(self.progress))
         except BaseException as error:  # raised again in whoever follows
             self._failure.append(error)
+
+
+class Recent(Generic[Value]):
+    """The values asked for last. Threads that want the same new value wait for one of them to make it."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[str, Value] = OrderedDict()
+        self._making: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def peek(self, key: str) -> Value | None:
+        """The value, if it is among the last ones."""
+        with self._lock:
+            return self._values.get(key)
+
+    def get_or_make(self, key: str, make: Callable[[], Value]) -> Value:
+        """The value, made now if it is not among the last ones."""
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                if key in self._values:
+                    self._values.move_to_end(key)
+                    return self._values[key]
+            value = make()
+            with self._lock:
+                self._values[key] = value
+                self._making.pop(key, None)
+                while len(self._values) > self._size:
+                    self._values.popitem(last=False)
+            return value

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import torch
 
@@ -20,7 +18,7 @@ from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, 
 from fusion_ui.evaluation.combined import OwnHeads
 from fusion_ui.evaluation.scores import DomainScore, Role, score_logits
 from fusion_ui.evaluation.store import ResultStore
-from fusion_ui.execution import Turns
+from fusion_ui.execution import Recent, Turns
 from fusion_ui.merging.export import export_merge
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.merge import MergedModel, PreparedMerge, merge_once
@@ -32,7 +30,6 @@ from fusion_ui.projects.demo import prepare_demo
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import Settings
 
-Value = TypeVar("Value")
 LOGGER = logging.getLogger("fusion_ui")
 
 
@@ -61,8 +58,8 @@ class Workspace:
         self.settings = settings
         self.turns = Turns()
         self.results = ResultStore(settings.results_dir, settings.max_results_bytes)
-        self._prepared: _Recent[PreparedMerge] = _Recent(2)
-        self._merged: _Recent[MergedModel] = _Recent(settings.max_cached_merges)
+        self._prepared: Recent[PreparedMerge] = Recent(2)
+        self._merged: Recent[MergedModel] = Recent(settings.max_cached_merges)
         self._background, self._begun = threading.Lock(), dict[str, Progress]()
         if settings.num_threads:
             torch.set_num_threads(settings.num_threads)
@@ -251,33 +248,3 @@ class Workspace:
         seed = plan.recipe.statistics.seed
         with_bias = plan.statistic_settings.input_sums
         return SlotSource(plan.experts, plan.recipe.weights, statistics, plan.base, seed, plan.labels, with_bias)
-
-
-class _Recent(Generic[Value]):
-    """The values asked for last. Threads that want the same new value wait for one of them to make it."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[str, Value] = OrderedDict()
-        self._making: dict[str, threading.Lock] = {}
-        self._lock = threading.Lock()
-
-    def peek(self, key: str) -> Value | None:
-        with self._lock:
-            return self._values.get(key)
-
-    def get_or_make(self, key: str, make: Callable[[], Value]) -> Value:
-        with self._lock:
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
-            with self._lock:
-                if key in self._values:
-                    self._values.move_to_end(key)
-                    return self._values[key]
-            value = make()
-            with self._lock:
-                self._values[key] = value
-                self._making.pop(key, None)
-                while len(self._values) > self._size:
-                    self._values.popitem(last=False)
-            return value

@@ -10,9 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from fusion_ui.errors import MergeError, StoppedError
-from fusion_ui.execution import Job, Turns
+from fusion_ui.execution import Job, Recent, Turns
 from fusion_ui.progress import Progress
-from fusion_ui.workspace import _Recent
 
 WAIT = 10.0
 """Seconds until a thread that should have moved on counts as stuck; reached only by a failure."""
@@ -203,7 +202,7 @@ def test_a_job_goes_on_unfollowed_until_it_is_stopped():
 
 
 def test_two_threads_that_want_the_same_value_get_one_made_once():
-    recent, made, go_on = _Recent(2), [], threading.Event()
+    recent, made, go_on = Recent(2), [], threading.Event()
 
     def make() -> object:
         made.append(1)
@@ -220,7 +219,7 @@ def test_two_threads_that_want_the_same_value_get_one_made_once():
 
 
 def test_a_value_that_could_not_be_made_is_made_by_the_next_who_asks():
-    recent = _Recent(2)
+    recent = Recent(2)
 
     def fail() -> str:
         raise StoppedError("Stopped.")
@@ -232,7 +231,7 @@ def test_a_value_that_could_not_be_made_is_made_by_the_next_who_asks():
 
 
 def test_values_asked_for_last_are_kept():
-    recent = _Recent(2)
+    recent = Recent(2)
     for key in ("a", "b", "a", "c"):
         recent.get_or_make(key, key.lower)
     assert [recent.peek(key) for key in "abc"] == ["a", None, "c"]
