@@ -7,7 +7,7 @@ sqrt(G_ii G_jj), whatever the number of tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -63,24 +63,15 @@ def accumulate_grams(
     Raises:
         StatisticError: layers that shared an input in one batch did not in another.
     """
-    collector = _Collector(linear_modules(model))
-    is_relative = getattr(getattr(model, "config", None), "relative_attention", False)
+    collector = GramCollector(linear_modules(model), input_sums)
     num_done, num_texts = 0, sum(len(batch.indices) for batch in batches)
-    with collector.attached(), torch.inference_mode():
+    with collector.attached():
         for batch in batches:
             progress.report(num_done / num_texts, f"{num_done} of {num_texts} texts")
-            input_ids, mask = batch.input_ids, batch.attention_mask
-            counted = torch.ones_like(mask) if count_padding else mask
-            if is_relative and len(mask) == 1:
-                # DeBERTa also projects its (1, position, n) table of relative positions. Beside a second text that is
-                # not counted, a lone text can never be taken for it.
-                input_ids, mask = input_ids.repeat(2, 1), mask.repeat(2, 1)
-                counted = torch.cat([counted, torch.zeros_like(counted)])
-            collector.start_batch(counted.bool())
             with progress.turn():
-                model(input_ids=input_ids, attention_mask=mask)
+                collector.run(model, batch, count_padding)
             num_done += len(batch.indices)
-    return collector.finish(input_sums)
+    return collector.finish()
 
 
 def append_ones(
@@ -91,28 +82,35 @@ def append_ones(
     return torch.cat([torch.cat([gram, input_sum[:, None]], 1), torch.cat([input_sum[None], corner], 1)])
 
 
-class _Collector:
-    """Forward pre-hooks on every linear layer, and the sums that they fill."""
+class GramCollector:
+    """Forward pre-hooks on linear layers, and the sums that they fill."""
 
-    def __init__(self, modules: dict[str, tuple[nn.Module, bool]]) -> None:
-        self.modules = modules
+    def __init__(self, modules: Mapping[str, tuple[nn.Module, bool]], input_sums: bool = False) -> None:
+        self.modules, self.input_sums = modules, input_sums
         self.sums: dict[str, _Sum] = {}
         self.leader_of: dict[str, str] = {}
         self.seen: list[tuple[Tensor, str]] = []
         self.mask: Bool[Tensor, "text token"] = torch.empty(0, 0, dtype=torch.bool)
 
     def attached(self) -> _Hooks:
+        """Observe the layers inside a with block."""
         return _Hooks(
             [module.register_forward_pre_hook(self._hook(name)) for name, (module, _) in self.modules.items()]
         )
 
-    def start_batch(self, mask: Bool[Tensor, "text token"]) -> None:
-        """Forget the last batch's inputs; they were kept alive so that identity means the same tensor.
-
-        Args:
-            mask: the tokens to count.
-        """
-        self.seen, self.mask = [], mask
+    @torch.inference_mode()
+    def run(self, model: nn.Module, batch: Batch, count_padding: bool) -> None:
+        """Run one batch through `model` and add what the layers see."""
+        input_ids, mask = batch.input_ids, batch.attention_mask
+        counted = torch.ones_like(mask) if count_padding else mask
+        if len(mask) == 1 and getattr(getattr(model, "config", None), "relative_attention", False):
+            # DeBERTa also projects its (1, position, n) table of relative positions. Beside a second text that is
+            # not counted, a lone text can never be taken for it.
+            input_ids, mask = input_ids.repeat(2, 1), mask.repeat(2, 1)
+            counted = torch.cat([counted, torch.zeros_like(counted)])
+        # The last batch's inputs are forgotten; they were kept alive so that identity means the same tensor.
+        self.seen, self.mask = [], counted.bool()
+        model(input_ids=input_ids, attention_mask=mask)
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _module, args: self._observe(name, args[0])
@@ -135,7 +133,8 @@ class _Collector:
             return
         for block in rows.float().split(ROWS_PER_BLOCK):
             total.gram += block.T @ block
-            total.input_sum += block.sum(0, dtype=torch.float64)
+            if self.input_sums:
+                total.input_sum += block.sum(0, dtype=torch.float64)
         total.num_rows += len(rows)
 
     def _real_rows(self, x: Tensor) -> Float[Tensor, "row n"] | None:
@@ -148,7 +147,8 @@ class _Collector:
             return x[self.mask.any(1)]
         return None
 
-    def finish(self, input_sums: bool) -> tuple[dict[str, Float[Tensor, "n n"]], dict[str, LinearInput]]:
+    def finish(self) -> tuple[dict[str, Float[Tensor, "_ _"]], dict[str, LinearInput]]:
+        """Gram sums by key, and for every linear weight where its Gram is."""
         grams, inputs = {}, {}
         for name, (_, is_transposed) in self.modules.items():
             leader = self.leader_of.get(name)
@@ -165,7 +165,9 @@ class _Collector:
             if total.num_rows == 0:
                 inputs[name] = LinearInput("", 0, is_transposed, reason or "no real token reached the layer")
                 continue
-            grams[leader] = append_ones(total.gram, total.input_sum, total.num_rows) if input_sums else total.gram
+            grams[leader] = total.gram
+            if self.input_sums:
+                grams[leader] = append_ones(total.gram, total.input_sum, total.num_rows)
             inputs[name] = LinearInput(leader, total.num_rows, is_transposed, reason)
         return grams, inputs
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.domains.batches import make_batches
+from fusion_ui.domains.batches import TokenIds, make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
@@ -62,6 +62,15 @@ def measure(
     return statistic
 
 
+def encode_sample(
+    checkpoint: Checkpoint, domain: Domain, how: StatisticSettings, settings: Settings
+) -> tuple[list[TokenIds], int]:
+    """Token ids of the texts that a checkpoint is measured on, and the id that pads them."""
+    tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
+    chosen = sample_indices(len(domain.texts), how.num_examples, how.seed)
+    return tokenizer.encode([domain.texts[i] for i in chosen]), tokenizer.pad_id
+
+
 def _recall(path: Path) -> Statistic | None:
     if not path.is_file():
         return None
@@ -82,13 +91,11 @@ def _compute(
     settings: Settings,
     progress: Progress,
 ) -> Statistic:
-    tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
-    chosen = sample_indices(len(domain.texts), how.num_examples, how.seed)
-    tokens = tokenizer.encode([domain.texts[i] for i in chosen])
+    tokens, pad_id = encode_sample(checkpoint, domain, how, settings)
     model = load_model(checkpoint)
     inputs, token_counts = {}, {}
     if kind is StatisticKind.GRAM:
-        batches = list(make_batches(tokens, range(len(tokens)), tokenizer.pad_id, settings.max_tokens_per_batch))
+        batches = list(make_batches(tokens, range(len(tokens)), pad_id, settings.max_tokens_per_batch))
         tensors, inputs = accumulate_grams(model, batches, how.count_padding, progress, how.input_sums)
         token_counts = count_tokens(model, batches, how.count_padding) if how.token_counts else {}
     else:
