@@ -24,6 +24,7 @@ from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.merge import MergedModel, PreparedMerge, merge_once
 from fusion_ui.merging.plan import MergePlan, is_measured, make_plan, measure_statistics
 from fusion_ui.merging.recipe import MergeRecipe
+from fusion_ui.merging.sequential import SequentialSource
 from fusion_ui.merging.slots import SlotSource, check_finite
 from fusion_ui.progress import Progress
 from fusion_ui.projects.demo import prepare_demo
@@ -60,6 +61,8 @@ class Workspace:
         self.results = ResultStore(settings.results_dir, settings.max_results_bytes)
         self._prepared: Recent[PreparedMerge] = Recent(2)
         self._merged: Recent[MergedModel] = Recent(settings.max_cached_merges)
+        # Apart, because nothing makes them cheap to merge again once quick merges have pushed them out.
+        self._merged_on_text: Recent[MergedModel] = Recent(1)
         self._background, self._begun = threading.Lock(), dict[str, Progress]()
         if settings.num_threads:
             torch.set_num_threads(settings.num_threads)
@@ -74,10 +77,18 @@ class Workspace:
 
     def is_measured(self, plan: MergePlan) -> bool:
         """True if `measure` would find everything in files or in the cache."""
+        if plan.method.needs_text:
+            return self._merges_of(plan).peek(plan.key) is not None
         return is_measured(plan, self.settings)
 
     def measure(self, plan: MergePlan, progress: Progress | None = None) -> None:
-        """Make sure that the disk cache holds every statistic the plan's method needs."""
+        """Make sure that what the plan's method measures is there.
+
+        That is every statistic in the disk cache, or the merge itself where a method measures while it merges.
+        """
+        if plan.method.needs_text:
+            self.merge(plan, progress)
+            return
         measure_statistics(plan, self.settings, progress or Progress())
 
     def prepare(self, plan: MergePlan, progress: Progress | None = None) -> None:
@@ -111,11 +122,11 @@ class Workspace:
         """Merge, measuring what is missing; cheap where `prepare` was called for the same experts and data."""
         # Somebody else may come to wait for the same merge, so it is urgent even where idle work asked for it first.
         progress = self.turns.promote(progress or Progress())
-        return self._merged.get_or_make(plan.key, lambda: self._merge(plan, progress))
+        return self._merges_of(plan).get_or_make(plan.key, lambda: self._merge(plan, progress))
 
     def merge_seconds(self, plan: MergePlan) -> float | None:
         """How long the plan's merge took, if it is still in memory; preparation not included."""
-        merged = self._merged.peek(plan.key)
+        merged = self._merges_of(plan).peek(plan.key)
         return merged.seconds if merged else None
 
     def candidate(self, plan: MergePlan, owners: Mapping[str, str] | None = None) -> Candidate:
@@ -222,14 +233,16 @@ class Workspace:
             The merge; its tensors are read from `out` when asked for.
         """
         progress = progress or Progress()
-        measured = 0.9 if plan.method.requires else 0.0
-        source = self._source(plan, progress.part(0, measured))
         # Never from a preparation: the same path, and so the same bits, every time.
-        return export_merge(plan, source, out, progress.part(measured, 1))
+        source, rest = self._source(plan, progress, 0.9)
+        return export_merge(plan, source, out, rest)
 
     def _prepare(self, plan: MergePlan, progress: Progress) -> PreparedMerge:
-        source = self._source(plan, progress.part(0, 0.5))
-        return PreparedMerge(source, type(plan.method), progress.part(0.5, 1))
+        source, rest = self._source(plan, progress, 0.5)
+        return PreparedMerge(source, type(plan.method), rest)
+
+    def _merges_of(self, plan: MergePlan) -> Recent[MergedModel]:
+        return self._merged_on_text if plan.method.needs_text else self._merged
 
     def _merge(self, plan: MergePlan, progress: Progress) -> MergedModel:
         prepared = self._prepared.peek(plan.family_key)
@@ -239,12 +252,17 @@ class Workspace:
             return prepared.merge(plan.method, progress)
 
     def _merge_once(self, plan: MergePlan, progress: Progress) -> MergedModel:
-        return merge_once(self._source(plan, progress.part(0, 0.9)), plan.method, progress.part(0.9, 1))
+        source, rest = self._source(plan, progress, 0.9)
+        return merge_once(source, plan.method, rest)
 
-    def _source(self, plan: MergePlan, progress: Progress) -> SlotSource:
-        if plan.method.requires:
+    def _source(self, plan: MergePlan, progress: Progress, measuring: float) -> tuple[SlotSource, Progress]:
+        """What the plan merges, and the progress left for merging it when measuring took the share `measuring`."""
+        if plan.method.needs_calibration():
             check_finite(plan.experts)
-        statistics = measure_statistics(plan, self.settings, progress)
-        seed = plan.recipe.statistics.seed
-        with_bias = plan.statistic_settings.input_sums
-        return SlotSource(plan.experts, plan.recipe.weights, statistics, plan.base, seed, plan.labels, with_bias)
+        if plan.method.needs_text:
+            return SequentialSource(plan, self.settings, progress), progress
+        measuring = measuring if plan.method.requires else 0.0
+        statistics = measure_statistics(plan, self.settings, progress.part(0, measuring))
+        seed, with_bias = plan.recipe.statistics.seed, plan.statistic_settings.input_sums
+        source = SlotSource(plan.experts, plan.recipe.weights, statistics, plan.base, seed, plan.labels, with_bias)
+        return source, progress.part(measuring, 1)

@@ -66,6 +66,7 @@ def merge_each(
         with progress.turn():
             for name, (tensor, treatment) in _as_stored(source, slot.name, method.merge_parameter(slot)).items():
                 store(name, tensor)
+                source.keep(name, tensor)
                 treatments[name] = treatment
         del slot, tensor  # before the next is read: an embedding of every expert can be most of the memory
     return treatments

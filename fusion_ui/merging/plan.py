@@ -87,11 +87,16 @@ class MergePlan:
 
     @cached_property
     def family_key(self) -> str:
-        """Digest of everything but the method's parameters: what a preparation depends on."""
+        """Digest of everything but the method's parameters: what a preparation depends on.
+
+        What a method measures while it merges depends on its parameters too.
+        """
         parts: list[object] = [VERSION, self.method.name, self.recipe.weights, [e.fingerprint for e in self.experts]]
         parts.append(self.base.fingerprint if self.base else None)
         parts.append([self.labels.heads, self.labels.names, self.labels.positions])
-        if self.method.requires:
+        if self.method.needs_text:
+            parts.append(asdict(self.method))
+        if self.method.needs_calibration():
             parts.append(self.statistic_settings.describe())
             parts.append([_identity(source) for source in self.calibration])
             parts.append([expert.tokenizer_fingerprint for expert in self.experts])
@@ -170,11 +175,15 @@ _TITLES = {StatisticKind.GRAM: "Gram matrices", StatisticKind.FISHER: "Fisher in
 
 
 def _find_calibration(expert: str, calibration: Calibration | None, method: MergeMethod) -> Domain | Path | None:
-    if not method.requires:
+    if not method.needs_calibration():
         return None
     if calibration is None:
+        given = "'data'" if method.needs_text else "'data' or 'statistics'"
+        raise RecipeError(f"{method.title} needs calibration data for {expert}: give {given} under 'calibration'.")
+    if method.needs_text and calibration.data is None:
         raise RecipeError(
-            f"{method.title} needs calibration data for {expert}: give 'data' or 'statistics' under 'calibration'."
+            f"{method.title} runs text of every expert through the layers that are merged already, so the statistics "
+            f"file given for {expert} cannot stand for it. Give 'data' under 'calibration', or choose RegMean."
         )
     if calibration.statistics is not None:
         read_statistic(Path(calibration.statistics))

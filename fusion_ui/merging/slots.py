@@ -102,6 +102,9 @@ class SlotSource:
         weight = merged[:, :-1]
         return {name: weight.mT if self.is_transposed(name) else weight, self._bias_of[name]: merged[:, -1]}
 
+    def keep(self, name: str, tensor: Tensor) -> None:
+        """Be told of a merged tensor, as the checkpoint stores it, before the next slot is asked for."""
+
     def _read_stacked(self, name: str) -> Tensor:
         tensors = [self._read(i, name) for i in range(len(self.experts))]
         dtype = torch.promote_types(tensors[0].dtype, torch.float32)
@@ -206,7 +209,7 @@ class SlotSource:
     def _missing(self, name: str) -> str:
         if name in self._inputs:
             return self._inputs[name].reason
-        return "not the weight of a linear layer" if self._inputs else "no Gram matrices"
+        return "not the weight of a linear layer" if StatisticKind.GRAM in self.statistics else "no Gram matrices"
 
     def _token_frequencies(self, name: str) -> Tensor | None:
         measured = self.statistics.get(StatisticKind.GRAM, ())

@@ -9,10 +9,11 @@ from fusion_ui.errors import ParameterError
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.methods.fisher import FisherMean
 from fusion_ui.methods.regmean import RegMean
+from fusion_ui.methods.regmean_plusplus import RegMeanPlusPlus
 from fusion_ui.methods.simple_mean import SimpleMean
 from fusion_ui.parameters import check_values
 
-METHODS: tuple[type[MergeMethod], ...] = (RegMean, SimpleMean, FisherMean)
+METHODS: tuple[type[MergeMethod], ...] = (RegMean, RegMeanPlusPlus, SimpleMean, FisherMean)
 
 
 def find_method(name: str) -> type[MergeMethod]:

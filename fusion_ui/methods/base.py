@@ -28,6 +28,7 @@ class MergeMethod(ABC):
         paper: where it comes from, as a link; empty where there is none.
         formula: one line of plain text.
         requires: the statistics it needs of every expert.
+        needs_text: it runs the experts' calibration text while it merges, so statistics files cannot stand for it.
         needs_base: it works on task vectors, the experts' differences from the base model.
         num_experts: how few and how many experts it merges; None for any number.
         keeps_identical: a merge of identical experts is that expert, whatever the parameters. False where a method
@@ -40,6 +41,7 @@ class MergeMethod(ABC):
     paper: ClassVar[str] = ""
     formula: ClassVar[str]
     requires: ClassVar[frozenset[StatisticKind]] = frozenset()
+    needs_text: ClassVar[bool] = False
     needs_base: ClassVar[bool] = False
     num_experts: ClassVar[tuple[int, int | None]] = (1, None)
     keeps_identical: ClassVar[bool] = True
@@ -67,6 +69,11 @@ class MergeMethod(ABC):
         raise TypeError(f"{cls.__name__} has nothing to prepare; call merge_parameter")
 
     @classmethod
+    def needs_calibration(cls) -> bool:
+        """True if every expert needs text of its own domain, or statistics measured on it."""
+        return cls.needs_text or bool(cls.requires)
+
+    @classmethod
     def find_obstacle(cls, num_experts: int, has_base: bool) -> str:
         """Why the method cannot merge so many experts, with or without their base model; empty if it can."""
         if cls.needs_base and not has_base:
@@ -88,3 +95,14 @@ class MergeMethod(ABC):
     def summary(cls) -> str:
         """The first line of the class's docstring."""
         return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+@dataclass(frozen=True)
+class SequentialMethod(MergeMethod):
+    """Base of methods that merge in the order of the forward pass.
+
+    `merge_parameter` is the same as for any method, but the Gram matrices in its slots are measured while it goes:
+    every expert's text runs through what is merged already, up to the transformer layer that is merged next.
+    """
+
+    needs_text: ClassVar[bool] = True

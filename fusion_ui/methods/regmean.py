@@ -18,6 +18,18 @@ NEARLY_SINGULAR = 0.999
 """Above this alpha R(alpha) may be singular: a LayerNorm leaves one direction constant. That needs a cut-off."""
 
 
+ALPHA = Range(
+    0,
+    1,
+    step=0.01,
+    label="Non-diagonal scaling α",
+    symbol="α",
+    help="How much of each Gram matrix's off-diagonal is kept: 0 uses the diagonal alone, 1 the whole matrix.",
+    minimum_label="diagonal only",
+    maximum_label="full Gram",
+)
+
+
 @dataclass(frozen=True)
 class RegMean(MergeMethod):
     """Match every expert's linear outputs on its own domain (Jin et al., ICLR 2023)."""
@@ -29,19 +41,7 @@ class RegMean(MergeMethod):
     requires: ClassVar = frozenset({StatisticKind.GRAM})
     color: ClassVar = "#4c6ef5"
 
-    alpha: Annotated[
-        float,
-        Range(
-            0,
-            1,
-            step=0.01,
-            label="Non-diagonal scaling α",
-            symbol="α",
-            help="How much of each Gram matrix's off-diagonal is kept: 0 uses the diagonal alone, 1 the whole matrix.",
-            minimum_label="diagonal only",
-            maximum_label="full Gram",
-        ),
-    ] = 0.9
+    alpha: Annotated[float, ALPHA] = 0.9
 
     embeddings: Annotated[
         bool,
@@ -66,11 +66,7 @@ class RegMean(MergeMethod):
     def merge_parameter(self, slot: ParameterSlot) -> Merged:
         if self.embeddings and slot.token_frequencies is not None:
             return _weigh_rows(slot)
-        if slot.equations is None:
-            return _mean(slot)
-        if self.alpha > NEARLY_SINGULAR:
-            return slot.equations.factorise(slot.mean, slot.deltas).solve(self.alpha)
-        return slot.equations.solve(self.alpha, slot.mean, slot.deltas)
+        return match_outputs(slot, self.alpha)
 
     @classmethod
     def prepare_parameter(cls, slot: ParameterSlot) -> Callable[[RegMean], Merged]:
@@ -82,6 +78,15 @@ class RegMean(MergeMethod):
             return lambda method: mean
         factorised = slot.equations.factorise(slot.mean, slot.deltas)
         return lambda method: factorised.solve(method.alpha)
+
+
+def match_outputs(slot: ParameterSlot, alpha: float) -> Merged:
+    """RegMean of one weight by one factorisation; the mean where there are no Gram matrices."""
+    if slot.equations is None:
+        return _mean(slot)
+    if alpha > NEARLY_SINGULAR:
+        return slot.equations.factorise(slot.mean, slot.deltas).solve(alpha)
+    return slot.equations.solve(alpha, slot.mean, slot.deltas)
 
 
 def _weigh_rows(slot: ParameterSlot) -> Merged:
