@@ -25,6 +25,7 @@ from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.merge import MergedModel, PreparedMerge, merge_once
 from fusion_ui.merging.plan import MergePlan, is_measured, make_plan, measure_statistics
 from fusion_ui.merging.recipe import MergeRecipe
+from fusion_ui.merging.sequential import SequentialSource
 from fusion_ui.merging.slots import SlotSource, check_finite
 from fusion_ui.progress import Progress
 from fusion_ui.projects.demo import prepare_demo
@@ -62,6 +63,8 @@ class Workspace:
         self._prepared: Recent[PreparedMerge] = Recent(2)
         self._merged: Recent[MergedModel] = Recent(settings.max_cached_merges)
         self._examined: Recent[tuple[LayerReport, ...]] = Recent(8)
+        # Apart, because nothing makes them cheap to merge again once quick merges have pushed them out.
+        self._merged_on_text: Recent[MergedModel] = Recent(1)
         self._background, self._begun = threading.Lock(), dict[str, Progress]()
         if settings.num_threads:
             torch.set_num_threads(settings.num_threads)
@@ -76,10 +79,18 @@ class Workspace:
 
     def is_measured(self, plan: MergePlan) -> bool:
         """True if `measure` would find everything in files or in the cache."""
+        if plan.method.needs_text:
+            return self._merges_of(plan).peek(plan.key) is not None
         return is_measured(plan, self.settings)
 
     def measure(self, plan: MergePlan, progress: Progress | None = None) -> None:
-        """Make sure that the disk cache holds every statistic the plan's method needs."""
+        """Make sure that what the plan's method measures is there.
+
+        That is every statistic in the disk cache, or the merge itself where a method measures while it merges.
+        """
+        if plan.method.needs_text:
+            self.merge(plan, progress)
+            return
         measure_statistics(plan, self.settings, progress or Progress())
 
     def prepare(self, plan: MergePlan, progress: Progress | None = None) -> None:
@@ -113,11 +124,11 @@ class Workspace:
         """Merge, measuring what is missing; cheap where `prepare` was called for the same experts and data."""
         # Somebody else may come to wait for the same merge, so it is urgent even where idle work asked for it first.
         progress = self.turns.promote(progress or Progress())
-        return self._merged.get_or_make(plan.key, lambda: self._merge(plan, progress))
+        return self._merges_of(plan).get_or_make(plan.key, lambda: self._merge(plan, progress))
 
     def merge_seconds(self, plan: MergePlan) -> float | None:
         """How long the plan's merge took, if it is still in memory; preparation not included."""
-        merged = self._merged.peek(plan.key)
+        merged = self._merges_of(plan).peek(plan.key)
         return merged.seconds if merged else None
 
     def examine(self, plan: MergePlan, progress: Progress | None = None) -> tuple[LayerReport, ...]:
@@ -230,14 +241,16 @@ class Workspace:
             The merge; its tensors are read from `out` when asked for.
         """
         progress = progress or Progress()
-        measured = 0.9 if plan.method.requires else 0.0
-        source = self._source(plan, progress.part(0, measured))
         # Never from a preparation: the same path, and so the same bits, every time.
-        return export_merge(plan, source, out, progress.part(measured, 1))
+        source, rest = self._source(plan, progress, 0.9)
+        return export_merge(plan, source, out, rest)
 
     def _prepare(self, plan: MergePlan, progress: Progress) -> PreparedMerge:
-        source = self._source(plan, progress.part(0, 0.5))
-        return PreparedMerge(source, type(plan.method), progress.part(0.5, 1))
+        source, rest = self._source(plan, progress, 0.5)
+        return PreparedMerge(source, type(plan.method), rest)
+
+    def _merges_of(self, plan: MergePlan) -> Recent[MergedModel]:
+        return self._merged_on_text if plan.method.needs_text else self._merged
 
     def _merge(self, plan: MergePlan, progress: Progress) -> MergedModel:
         prepared = self._prepared.peek(plan.family_key)
@@ -247,17 +260,22 @@ class Workspace:
             return prepared.merge(plan.method, progress, plan.rules, plan.layer_scaling)
 
     def _merge_once(self, plan: MergePlan, progress: Progress) -> MergedModel:
-        source = self._source(plan, progress.part(0, 0.9))
-        return merge_once(source, plan.method, progress.part(0.9, 1), plan.rules, plan.layer_scaling)
+        source, rest = self._source(plan, progress, 0.9)
+        return merge_once(source, plan.method, rest, plan.rules, plan.layer_scaling)
 
     def _examine(self, plan: MergePlan, progress: Progress) -> tuple[LayerReport, ...]:
         merged = self.merge(plan, progress.part(0, 0.5))
-        source = self._source(plan, progress.part(0.5, 0.5))
-        return examine(source, merged, plan.method, plan.rules, progress.part(0.5, 1))
+        source, rest = self._source(plan, progress.part(0.5, 1), 0.1)
+        return examine(source, merged, plan.method, plan.rules, rest)
 
-    def _source(self, plan: MergePlan, progress: Progress) -> SlotSource:
-        if plan.method.requires:
+    def _source(self, plan: MergePlan, progress: Progress, measuring: float) -> tuple[SlotSource, Progress]:
+        """What the plan merges, and the progress left for merging it when measuring took the share `measuring`."""
+        if plan.method.needs_calibration():
             check_finite(plan.experts)
-        statistics = measure_statistics(plan, self.settings, progress)
-        seed = plan.recipe.statistics.seed
-        return SlotSource(plan.experts, plan.recipe.weights, statistics, plan.base, seed, plan.labels)
+        if plan.method.needs_text:
+            return SequentialSource(plan, self.settings, progress), progress
+        measuring = measuring if plan.method.requires else 0.0
+        statistics = measure_statistics(plan, self.settings, progress.part(0, measuring))
+        seed, with_bias = plan.recipe.statistics.seed, plan.statistic_settings.input_sums
+        source = SlotSource(plan.experts, plan.recipe.weights, statistics, plan.base, seed, plan.labels, with_bias)
+        return source, progress.part(measuring, 1)

@@ -5,8 +5,9 @@ Nothing here imports `fusion_ui`. Weights are W (in x out) and rows X (row x in)
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -72,6 +73,23 @@ def wilson_interval(num_correct: int, num_examples: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def rows_by_loop(model: nn.Module, tokens: Sequence[Sequence[int]]) -> dict[str, Array]:
+    """Weight name -> X of every linear layer: text after text, without padding."""
+    found: dict[str, list[Array]] = {}
+    handles = []
+    for name, module in model.named_modules():
+        if type(module).__name__ in ("Linear", "Conv1D"):
+            rows = found[f"{name}.weight"] = []
+            note = lambda _module, args, rows=rows: rows.append(args[0].double().flatten(0, -2).numpy())  # noqa: E731
+            handles.append(module.register_forward_pre_hook(note))
+    with torch.no_grad():
+        for ids in tokens:
+            model(input_ids=torch.tensor([list(ids)]))
+    for handle in handles:
+        handle.remove()
+    return {name: np.concatenate(rows) for name, rows in found.items()}
+
+
 def grams_by_loop(model: nn.Module, tokens: Sequence[Sequence[int]]) -> dict[str, tuple[Array, int]]:
     """Weight name -> (sum of x x^T, rows) of every linear layer: text after text, token after token, no padding.
 
@@ -134,3 +152,61 @@ def squared_mean_gradient(model: nn.Module, tokens: Sequence[Sequence[int]]) -> 
             if gradient is not None:
                 wrong[name] += gradient.double().numpy() ** 2
     return wrong
+
+
+def regmean_plusplus_of_bert(
+    models: Sequence[nn.Module], texts: Sequence[Sequence[Sequence[int]]], coefficients: Sequence[float], alpha: float
+) -> dict[str, Array]:
+    """Every parameter of a BERT merged by RegMean++, one layer called after the other by hand, text by text.
+
+    Args:
+        models: in float64, with pooler and classifier.
+        texts: for each expert the token ids of its texts.
+    """
+    merged = {
+        name: sum(c * model.state_dict()[name] for c, model in zip(coefficients, models, strict=True))
+        for name, _ in models[0].named_parameters()
+    }
+    body = copy.deepcopy(models[0])
+
+    def merge(part: str, runs: Sequence[Callable[[], object]]) -> None:
+        """Merge the linear layers below `part`, whose rows are seen in one run an expert."""
+        grams: list[dict[str, tuple[Array, int]]] = []
+        for model, run in zip(models, runs, strict=True):
+            seen: dict[str, list[Array]] = {}
+            handles = []
+            for name, module in model.named_modules():
+                if isinstance(module, nn.Linear) and name.startswith(part):
+                    rows = seen[f"{name}.weight"] = []
+                    note = lambda _module, args, rows=rows: rows.append(args[0].flatten(0, -2).numpy())  # noqa: E731
+                    handles.append(module.register_forward_pre_hook(note))
+            run()
+            for handle in handles:
+                handle.remove()
+            stacked = {name: np.concatenate(rows) for name, rows in seen.items()}
+            grams.append({name: (x.T @ x, len(x)) for name, x in stacked.items()})
+        for name in grams[0]:
+            weights = [model.state_dict()[name].numpy().T for model in models]
+            counted = [found[name] for found in grams]
+            solved = regmean_by_formula([g for g, _ in counted], [n for _, n in counted], weights, coefficients, alpha)
+            merged[name] = torch.tensor(solved.T)
+        body.load_state_dict(merged, strict=False)
+
+    def first(output: object) -> torch.Tensor:
+        return output[0] if isinstance(output, tuple) else output
+
+    with torch.no_grad():
+        body.load_state_dict(merged, strict=False)
+        states = [[body.bert.embeddings(input_ids=torch.tensor([list(ids)])) for ids in text] for text in texts]
+        for depth in range(len(body.bert.encoder.layer)):
+            own = [model.bert.encoder.layer[depth] for model in models]
+            runs = [lambda b=b, h=h: [b(x) for x in h] for b, h in zip(own, states, strict=True)]
+            merge(f"bert.encoder.layer.{depth}.", runs)
+            states = [[first(body.bert.encoder.layer[depth](x)) for x in one] for one in states]
+        for part in ("bert.pooler", "classifier"):
+            runs = [
+                lambda m=m, h=h: [m.classifier(m.bert.pooler(x)) for x in h]
+                for m, h in zip(models, states, strict=True)
+            ]
+            merge(part, runs)
+    return {name: tensor.numpy() for name, tensor in merged.items()}

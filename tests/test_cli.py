@@ -63,8 +63,10 @@ def recipe(small, tmp_path):
 def test_methods_are_listed_with_their_declarations():
     described = {about["name"]: about for about in json.loads(succeed("methods", "--json"))}
     assert {"regmean", "simple_mean", "fisher"} <= set(described)
-    (alpha,) = described["regmean"]["parameters"]
+    alpha, *options = described["regmean"]["parameters"]
     assert (alpha["name"], alpha["default"], alpha["minimum"], alpha["maximum"]) == ("alpha", 0.9, 0, 1)
+    assert all(option["kind"] == "toggle" and option["default"] is False for option in options)
+    assert described["regmean_plusplus"]["needs_text"] and described["regmean_plusplus"]["requires"] == []
 
 
 def test_demo_directories_load_with_from_pretrained(demo):
@@ -165,7 +167,7 @@ def test_sweep_reports_every_alpha_and_the_best(recipe, small):
     [
         ({"parameters": {"alpha": 2}}, "The 'alpha' parameter of RegMean must be a number in [0, 1]. Got 2 instead."),
         ({"parameters": {"alpha": "abc"}}, "must be a number in [0, 1]. Got 'abc' instead."),
-        ({"method": "magic"}, "There is no merge method 'magic'. Choose one of: regmean, simple_mean, fisher, "),
+        ({"method": "magic"}, "There is no merge method 'magic'. Choose one of: regmean, "),
         ({"experts": []}, "a merge needs at least one expert"),
         ({"experts": [{"name": "a", "model": "/nowhere/at/all"}]}, "is neither a directory nor the owner/name"),
         ({"experts": [{"name": "a", "model": "no-such-owner/no-such-model"}]}, "could not be had"),

@@ -20,7 +20,7 @@ from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.parameters import Choice, Range, Toggle, declared_parameters
 from fusion_ui.solving.normal_equations import NormalEquations
 
-SHAPES = {"linear weight": (3, 4), "bias": (5,), "scalar": ()}
+SHAPES = {"linear weight": (3, 4), "bias": (5,), "scalar": (), "word embedding": (7, 2)}
 
 
 def variants(kind: type[MergeMethod]) -> list[dict[str, Any]]:
@@ -55,11 +55,15 @@ def make_slot(shape: tuple[int, ...], *, seed: int = 0, num_experts: int = 3, sa
     weights = torch.rand(num_experts, generator=generator) + 0.1
     coefficients = tuple((weights / weights.sum()).tolist())
     equations = None
-    if len(shape) == 2:
+    if shape == SHAPES["linear weight"]:
         rows = torch.randn(num_experts, 40, shape[1], generator=generator)
         grams = tuple(x.T @ x for x in rows)
         equations = NormalEquations(grams, (40,) * num_experts, coefficients, torch.finfo(torch.float32).eps)
     fishers = torch.rand(num_experts, *shape, generator=generator) + 0.01
+    frequencies = None
+    if shape == SHAPES["word embedding"]:
+        frequencies = torch.rand(num_experts, shape[0], generator=generator, dtype=torch.float64)
+        frequencies[:, 1] = 0.0  # a token that nobody used
     return ParameterSlot(
         name="layer.weight",
         experts=experts,
@@ -68,6 +72,7 @@ def make_slot(shape: tuple[int, ...], *, seed: int = 0, num_experts: int = 3, sa
         is_linear=len(shape) == 2,
         equations=equations,
         equations_missing="" if equations else "not the weight of a linear layer",
+        token_frequencies=frequencies,
         fishers=fishers,
         fisher_norms=tuple(fisher.norm().item() for fisher in fishers),
         seeds=tuple(range(num_experts)),
@@ -89,6 +94,7 @@ def reorder(slot: ParameterSlot, order: list[int]) -> ParameterSlot:
         experts=slot.experts[order],
         weights=pick(slot.weights),
         equations=equations,
+        token_frequencies=None if slot.token_frequencies is None else slot.token_frequencies[order],
         fishers=slot.fishers[order],
         fisher_norms=pick(slot.fisher_norms),
         seeds=pick(slot.seeds),
@@ -180,7 +186,7 @@ def test_a_whole_number_too_large_for_a_float_is_refused_like_any_other():
 
 
 def test_unknown_methods_and_parameters_are_refused_with_what_there_is(kind):
-    with pytest.raises(ParameterError, match=f"{kind.title} has no parameter 'beta'"):
+    with pytest.raises(ParameterError, match=f"{re.escape(kind.title)} has no parameter 'beta'"):
         make_method(kind.name, {"beta": 1})
     with pytest.raises(ParameterError, match=f"no merge method 'nothing'.*{kind.name}"):
         make_method("nothing", {})
@@ -243,9 +249,8 @@ def test_the_same_input_gives_the_same_bits(kind, shape):
 def test_a_parameter_without_statistics_gets_the_mean_and_the_reason(kind, shape):
     if not kind.requires and kind.name != "simple_mean":
         pytest.skip("the method needs no statistics")
-    slot = dataclasses.replace(
-        make_slot(shape), equations=None, equations_missing="nothing was measured", fishers=None, fisher_norms=()
-    )
+    bare = {"equations": None, "token_frequencies": None, "fishers": None, "fisher_norms": ()}
+    slot = dataclasses.replace(make_slot(shape), equations_missing="nothing was measured", **bare)
     merged, treatment = kind().merge_parameter(slot)
     torch.testing.assert_close(merged, slot.mean)
     assert treatment.path == "mean"

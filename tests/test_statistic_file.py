@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -183,7 +184,13 @@ def test_the_cache_tells_apart_everything_that_changes_a_statistic(checkpoints, 
         cached_path(checkpoints[0], DOMAIN, gram, HOW, fewer),
         *(
             cached_path(checkpoints[0], DOMAIN, gram, replace(HOW, **change), settings)
-            for change in ({"num_examples": 9}, {"seed": 1}, {"count_padding": True})
+            for change in (
+                {"num_examples": 9},
+                {"seed": 1},
+                {"count_padding": True},
+                {"token_counts": True},
+                {"input_sums": True},
+            )
         ),
     ]
     assert len(set(paths)) == len(paths)
@@ -221,3 +228,20 @@ def test_examples_are_drawn_without_repetition_and_the_same_each_time(num_availa
 
 def test_another_seed_draws_other_examples():
     assert len({tuple(sample_indices(1000, 10, seed)) for seed in range(5)}) == 5
+
+
+def test_a_plain_statistic_keeps_the_place_in_the_cache_that_it_always_had(checkpoints, settings):
+    # What is measured on top of it came later and must not make anybody measure again.
+    how = {"num_examples": 8, "seed": 0, "count_padding": False}
+    model = checkpoints[0]
+    parts = [
+        "fusion-ui statistic 1",
+        "gram",
+        model.fingerprint,
+        model.tokenizer_fingerprint,
+        DOMAIN.fingerprint,
+        how,
+        128,
+    ]
+    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    assert cached_path(model, DOMAIN, StatisticKind.GRAM, HOW, settings).name == f"gram-{name}.safetensors"

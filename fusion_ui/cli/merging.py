@@ -36,6 +36,13 @@ def stats(
     diagonal: Annotated[
         bool, typer.Option("--diagonal", help="Share the diagonals alone; merges then need alpha 0.")
     ] = False,
+    token_counts: Annotated[
+        bool,
+        typer.Option("--token-counts", help="Share too how often each token occurs, for RegMean's `embeddings`."),
+    ] = False,
+    input_sums: Annotated[
+        bool, typer.Option("--input-sums", help="Share too the sums of each layer's inputs, for RegMean's `with_bias`.")
+    ] = False,
 ) -> None:
     """Measure a model's statistics on a data file and write them as one file, to be shared instead of the data."""
     from fusion_ui.checkpoints.finding import find_checkpoint
@@ -53,7 +60,9 @@ def stats(
     # Labels are read so that a wrong column is noticed. No statistic uses them, so without them it is the same text
     # as a recipe's calibration data, measured once for both.
     domain = replace(load_domain(data, data.stem, text_column, label_column), labels=())
-    how = StatisticSettings(num_examples, seed, count_padding)
+    how = StatisticSettings(num_examples, seed, count_padding, token_counts, input_sums)
+    if kind != "gram" and how.is_extended:
+        raise ParameterError(f"--token-counts and --input-sums belong to --kind gram. Got --kind {kind} instead.")
     checkpoint = find_checkpoint(model, model, workspace.settings, revision)
     statistic = measure(checkpoint, domain, StatisticKind(kind), how, workspace.settings, terminal_progress())
     if kind == "gram":

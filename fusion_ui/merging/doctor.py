@@ -95,13 +95,14 @@ def examine(
         progress.report(len(reports) / total, f"Examining, {len(reports)} of {total} tensors")
         if slot.equations is not equations:  # query, key and value share one input, and so its eigenvalues
             equations, known = slot.equations, {}
-        rule, tensor = rules.find(slot.name), merged.tensors[slot.name]
+        rule, tensor = rules.find(slot.name), source.pack(slot.name, merged.tensors)
         alpha = getattr(rule.adapt(method), "alpha", None)
         with progress.turn():
-            tensor = tensor.mT if source.is_transposed(slot.name) else tensor
             report = _examine_one(slot, tensor, merged.treatments[slot.name], alpha, known)
         # What a rule kept is as somebody wanted it.
         reports.append(report if rule.is_kept else replace(report, attention=(*_find_attention(report, slot, names),)))
+        for name, part in source.unpack(slot.name, tensor).items():  # as the merge told it
+            source.keep(name, part)
         del slot
     return tuple(sorted(reports, key=lambda report: position_of(report.name)))
 

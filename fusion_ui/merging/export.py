@@ -28,7 +28,7 @@ tags:
 ---
 # {title} of {names}
 
-Merged from {count} models fine-tuned from one base, without their training data, by Fusion UI.
+Merged from {count} models fine-tuned from one base, {data}, by Fusion UI.
 
 - Method: {title}. {summary} [{paper}]({paper})
 - Formula: `{formula}`
@@ -147,6 +147,7 @@ def _model_card(plan: MergePlan) -> str:
         title=method.title,
         names=", ".join(e.name for e in plan.experts),
         count=len(plan.experts),
+        data="with text of every model's own domain" if method.needs_text else "without their training data",
         summary=method.summary(),
         paper=method.paper,
         formula=method.formula,

@@ -76,16 +76,18 @@ def merge_each(
     fixed, treatments = _fixed(source)
     for name, tensor in fixed.items():
         store(name, tensor)
-    total, factors = len(source.names), _factors(source, layer_scaling)
+    total, factors = len(source.experts[0].tensors.names), _factors(source, layer_scaling)
     for slot in source.slots():  # not in enumerate(), which would hold on to the slot before
-        done = len(treatments) - len(fixed)
+        done = len(treatments)
         progress.report(done / total, f"Merging, {done} of {total} tensors")
         rule = rules.find(slot.name)
         with progress.turn():
             merged = rules.keep(rule, slot) if rule.is_kept else rule.note(_merge_slot(rule.adapt(method), slot))
             merged = merged if rule.is_kept else _scale(source, slot.name, merged, factors)
-            tensor, treatments[slot.name] = _as_stored(source, slot.name, merged)
-            store(slot.name, tensor)
+            for name, (tensor, treatment) in _as_stored(source, slot.name, merged).items():
+                store(name, tensor)
+                source.keep(name, tensor)
+                treatments[name] = treatment
         del slot, merged, tensor  # before the next is read: an embedding of every expert can be most of the memory
     return treatments
 
@@ -128,7 +130,8 @@ class PreparedMerge:
                 merged = kept[key] = self._kept.get(key) or rules.keep(rule, next(self.source.slots([name])))
             else:
                 merged = _scale(self.source, name, rule.note(finish(rule.adapt(method))), factors)
-            tensors[name], treatments[name] = _as_stored(self.source, name, merged)
+            for stored, (tensor, treatment) in _as_stored(self.source, name, merged).items():
+                tensors[stored], treatments[stored] = tensor, treatment
         self._kept = kept  # for the next value of a parameter; what only older rules kept is let go
         return MergedModel(tensors, treatments, time.perf_counter() - started)
 
@@ -170,11 +173,12 @@ def _scale(source: SlotSource, name: str, merged: Merged, factors: Mapping[str, 
     return scale_update(tensor, base, factors[name]), replace(treatment, layer_factor=factors[name])
 
 
-def _as_stored(source: SlotSource, name: str, merged: Merged) -> Merged:
+def _as_stored(source: SlotSource, name: str, merged: Merged) -> dict[str, Merged]:
+    """The tensors that one slot stands for, as the checkpoint stores them."""
     tensor, treatment = merged
     # The mean of finite tensors is finite, and the largest tensors (embeddings) are means.
     if (treatment.path != "mean" or treatment.layer_factor is not None) and not is_finite(tensor):
         raise MergeError(
             f"Merging {name} gave entries that are not finite numbers. Use a smaller alpha or scaling, or more text."
         )
-    return tensor.mT if source.is_transposed(name) else tensor, treatment
+    return {stored: (part, treatment) for stored, part in source.unpack(name, tensor).items()}

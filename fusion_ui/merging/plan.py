@@ -20,14 +20,15 @@ from fusion_ui.errors import RecipeError, StatisticError
 from fusion_ui.merging.labels import Heads, LabelSpace, align_labels
 from fusion_ui.merging.layer_scaling import LayerScaling
 from fusion_ui.merging.recipe import Calibration, MergeRecipe
-from fusion_ui.merging.rules import ParameterRules, check_matches
+from fusion_ui.merging.rules import ParameterRules, check_matches, check_pairs
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
 from fusion_ui.sources.files import sha256_of
 from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.measure import cached_path, measure
-from fusion_ui.statistics.statistic import Statistic, StatisticKind
+from fusion_ui.statistics.sharing import check_holds
+from fusion_ui.statistics.statistic import Statistic, StatisticKind, StatisticSettings
 
 VERSION = 1
 """Part of every key: raise it when the same recipe would give other weights than before."""
@@ -78,16 +79,25 @@ class MergePlan:
         """The same plan with some of the method's parameters replaced."""
         recipe = self.recipe.with_parameters(**parameters)
         changed = replace(self, recipe=recipe, method=recipe.make_method())
-        changed.check_diagonals()
+        changed.check_files()
         return changed
 
-    def check_diagonals(self) -> None:
-        """Raise `StatisticError` where statistics hold diagonals alone and the method would use more."""
-        methods = [self.method, *(rule.adapt(self.method) for rule in self.recipe.rules)]
-        if StatisticKind.GRAM not in self.method.requires or all(getattr(m, "alpha", 0) == 0 for m in methods):
+    @property
+    def statistic_settings(self) -> StatisticSettings:
+        """How statistics are measured: as the recipe says, with what the method's parameters ask for besides."""
+        return self.method.extend_settings(self.recipe.statistics.settings)
+
+    def check_files(self) -> None:
+        """Raise `StatisticError` where a statistics file holds less than the method would use."""
+        if StatisticKind.GRAM not in self.method.requires:
             return
+        needs_whole = getattr(self.method, "alpha", 0) != 0
         for expert, source in zip(self.experts, self.calibration, strict=True):
-            if isinstance(source, Path) and read_statistic(source).is_diagonal:
+            if not isinstance(source, Path):
+                continue
+            statistic = read_statistic(source)
+            check_holds(expert, statistic, self.statistic_settings)
+            if statistic.is_diagonal and needs_whole:
                 raise StatisticError(
                     f"The statistics of {expert.name} hold only the diagonals of the Gram matrices, which serve "
                     "alpha = 0 alone. Set alpha to 0, or ask the data's owner for whole matrices."
@@ -95,12 +105,17 @@ class MergePlan:
 
     @cached_property
     def family_key(self) -> str:
-        """Digest of all but the method's parameters, the rules and the step after it: what a preparation depends on."""
+        """Digest of all but the method's parameters, the rules and the step after it: what a preparation depends on.
+
+        What a method measures while it merges depends on its parameters too.
+        """
         parts: list[object] = [VERSION, self.method.name, self.recipe.weights, [e.fingerprint for e in self.experts]]
         parts.append(self.base.fingerprint if self.base else None)
         parts.append([self.labels.heads, self.labels.names, self.labels.positions])
-        if self.method.requires:
-            parts.append(asdict(self.recipe.statistics.settings))
+        if self.method.needs_text:
+            parts.append(asdict(self.method))
+        if self.method.needs_calibration():
+            parts.append(self.statistic_settings.describe())
             parts.append([_identity(source) for source in self.calibration])
             parts.append([expert.tokenizer_fingerprint for expert in self.experts])
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
@@ -138,11 +153,12 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
         raise RecipeError(obstacle)
     calibration = tuple(_find_calibration(e.name, e.calibration, method) for e in recipe.experts)
     plan = MergePlan(recipe, method, experts, base, calibration, labels)
-    plan.check_diagonals()
+    plan.check_files()
     tensors, apart = experts[0].tensors, heads if labels.heads is not Heads.SHARED else frozenset[str]()
-    check_matches(
-        recipe.rules, [name for name in tensors.names if tensors.is_floating_point(name) and name not in apart]
-    )
+    names = [name for name in tensors.names if tensors.is_floating_point(name) and name not in apart]
+    check_matches(recipe.rules, names)
+    if plan.statistic_settings.input_sums:
+        check_pairs(recipe.rules, names)
     return plan
 
 
@@ -173,14 +189,14 @@ def measure_statistics(
             if isinstance(source, Path):
                 found.append(read_statistic(source))
             elif isinstance(source, Domain):
-                found.append(measure(expert, source, kind, plan.recipe.statistics.settings, settings, part))
+                found.append(measure(expert, source, kind, plan.statistic_settings, settings, part))
         measured[kind] = tuple(found)
     return measured
 
 
 def is_measured(plan: MergePlan, settings: Settings) -> bool:
     """True if no statistic that the plan's method needs would have to be measured."""
-    how = plan.recipe.statistics.settings
+    how = plan.statistic_settings
     return all(
         not isinstance(source, Domain) or cached_path(expert, source, kind, how, settings).is_file()
         for kind in plan.method.requires
@@ -192,11 +208,15 @@ _TITLES = {StatisticKind.GRAM: "Gram matrices", StatisticKind.FISHER: "Fisher in
 
 
 def _find_calibration(expert: str, calibration: Calibration | None, method: MergeMethod) -> Domain | Path | None:
-    if not method.requires:
+    if not method.needs_calibration():
         return None
     if calibration is None:
+        given = "'data'" if method.needs_text else "'data' or 'statistics'"
+        raise RecipeError(f"{method.title} needs calibration data for {expert}: give {given} under 'calibration'.")
+    if method.needs_text and calibration.data is None:
         raise RecipeError(
-            f"{method.title} needs calibration data for {expert}: give 'data' or 'statistics' under 'calibration'."
+            f"{method.title} runs text of every expert through the layers that are merged already, so the statistics "
+            f"file given for {expert} cannot stand for it. Give 'data' under 'calibration', or choose RegMean."
         )
     if calibration.statistics is not None:
         read_statistic(Path(calibration.statistics))

@@ -227,15 +227,20 @@ def _estimate(
     shapes = headers[0].shapes
     num_parameters = sum(math.prod(shape) for shape in shapes.values())
     matrices = [shape for name, shape in shapes.items() if len(shape) == 2 and "embed" not in name]
-    num_experts, requires = len(headers), type(recipe.make_method()).requires
+    num_experts, method = len(headers), type(recipe.make_method())
+    requires, side = method.requires, [shape[1] for shape in matrices]
     disk, memory, flops = 4 * num_parameters, PROCESS_BYTES + 4 * num_parameters, 2.0 * num_experts * num_parameters
     num_tokens = TOKENS_PER_TEXT * recipe.statistics.num_examples
     if StatisticKind.GRAM in requires:
-        side = [shape[1] for shape in matrices]
         disk += num_experts * sum(2 * n * n for n in side)  # packed triangles in float32
         memory += sum(8 * n * n for n in side) + settings.max_cached_merges * 4 * num_parameters
         per_expert = 2.0 * num_tokens * (sum(map(math.prod, matrices)) + sum(n * n for n in side))
         flops += num_experts * per_expert + sum(12.0 * n**3 for n in side)
+    if method.needs_text and side:
+        # A second copy of the weights, one layer's Grams of every expert, and what the layer before gave.
+        memory += 4 * num_parameters + num_experts * (2 * 8 * max(side) ** 2 + 4 * num_tokens * max(side))
+        per_expert = 2.0 * num_tokens * (2 * sum(map(math.prod, matrices)) + sum(n * n for n in side))
+        flops += num_experts * per_expert + sum(1.0 * n**3 for n in side)
     if StatisticKind.FISHER in requires:
         disk += num_experts * 4 * num_parameters
         memory += 2 * 4 * num_parameters

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from fusion_ui.errors import RecipeError
-from fusion_ui.merging.groups import groups_in, matches
+from fusion_ui.merging.groups import group_of, groups_in, matches
 from fusion_ui.methods import make_method
 from fusion_ui.methods.base import Merged, MergeMethod
 from fusion_ui.methods.slot import ParameterSlot
@@ -131,4 +131,17 @@ def check_matches(rules: Sequence[Rule], names: Collection[str]) -> None:
             raise RecipeError(
                 f"The rule for {rule.parameters!r} matches no parameter that is merged. This model has the groups "
                 f"{', '.join(groups_in(names))}. Anything else is a pattern of names, such as '*.query.weight'."
+            )
+
+
+def check_pairs(rules: Sequence[Rule], names: Collection[str]) -> None:
+    """Raise `RecipeError` where a rule holds for a layer's bias and not for its weight, which are solved together."""
+    listed = ParameterRules(tuple(rules))
+    for bias in sorted(name for name in names if name.endswith(".bias")):
+        weight = bias.removesuffix("bias") + "weight"
+        if group_of(weight) != "norms" and weight in names and listed.find(weight) != listed.find(bias):
+            rule = next(r for r in (listed.find(bias), listed.find(weight)) if r is not NO_RULE)
+            raise RecipeError(
+                f"The rule for {rule.parameters!r} tells {bias} from {weight}, and with_bias solves the two together. "
+                "Leave out the rule, or with_bias."
             )

@@ -38,8 +38,13 @@ class SlotSource:
         base: Checkpoint | None = None,
         seed: int = 0,
         labels: LabelSpace | None = None,
+        with_bias: bool = False,
     ) -> None:
         """Check that all belongs together.
+
+        Args:
+            with_bias: a linear layer's bias is the last column of its weight's slot, where Grams were measured for it.
+                They must have input sums.
 
         Raises:
             CheckpointError: the experts' tensors differ in names or shapes.
@@ -65,15 +70,19 @@ class SlotSource:
                 )
         fishers = self.statistics.get(StatisticKind.FISHER, ())
         tensors = self.experts[0].tensors
+        self._bias_of = self._find_biases(tensors.names) if with_bias else {}
         self._constant_names = [name for name in tensors.names if not tensors.is_floating_point(name)]
         self._fisher_norms = tuple(_norm(fisher) for fisher in fishers)
 
     @property
     def names(self) -> list[str]:
-        """All floating-point parameters that are merged, those that share a Gram side by side."""
-        left_out = {*self._constant_names, *self._apart}
+        """All floating-point parameters that are merged, those that share a Gram side by side.
+
+        A bias that is merged with its weight is not among them.
+        """
+        left_out = {*self._constant_names, *self._apart, *self._bias_of.values()}
         names = [name for name in self.experts[0].tensors.names if name not in left_out]
-        return sorted(names, key=lambda name: (self._gram_key(name) or name, name))
+        return sorted(names, key=lambda name: (self._gram_key(name) or name, name in self._bias_of, name))
 
     def is_transposed(self, name: str) -> bool:
         """True where the checkpoint stores a linear weight as (in, out)."""
@@ -88,9 +97,31 @@ class SlotSource:
     def read(self, name: str) -> Tensor:
         """A floating-point parameter of every expert, stacked, at least float32, a linear weight as (out, in).
 
+        A weight that is merged with its bias is (out, in + 1).
+
         Raises:
             MergeError: an expert's tensor has NaN or infinite entries.
         """
+        if name in self._bias_of:
+            return torch.cat([self._read_stacked(name), self._read_stacked(self._bias_of[name])[..., None]], -1)
+        return self._read_stacked(name)
+
+    def unpack(self, name: str, merged: Tensor) -> dict[str, Tensor]:
+        """What was merged in the slot `name` as the checkpoint stores it: one tensor, or a weight and its bias."""
+        if name not in self._bias_of:
+            return {name: merged.mT if self.is_transposed(name) else merged}
+        weight = merged[:, :-1]
+        return {name: weight.mT if self.is_transposed(name) else weight, self._bias_of[name]: merged[:, -1]}
+
+    def pack(self, name: str, stored: Mapping[str, Tensor]) -> Tensor:
+        """The inverse of `unpack`: what the slot `name` was merged to, from the tensors of the whole merge."""
+        weight = stored[name].mT if self.is_transposed(name) else stored[name]
+        return torch.cat([weight, stored[self._bias_of[name]][:, None]], -1) if name in self._bias_of else weight
+
+    def keep(self, name: str, tensor: Tensor) -> None:
+        """Be told of a merged tensor, as the checkpoint stores it, before the next slot is asked for."""
+
+    def _read_stacked(self, name: str) -> Tensor:
         tensors = [self._read(i, name) for i in range(len(self.experts))]
         dtype = torch.promote_types(tensors[0].dtype, torch.float32)
         for expert, tensor in zip(self.experts, tensors, strict=True):
@@ -111,6 +142,13 @@ class SlotSource:
         Raises:
             MergeError: the tensor has NaN or infinite entries.
         """
+        weight = self._read_base(name)
+        if weight is None or name not in self._bias_of:
+            return weight
+        bias = self._read_base(self._bias_of[name])
+        return None if bias is None else torch.cat([weight, bias[:, None].to(weight.dtype)], -1)
+
+    def _read_base(self, name: str) -> Tensor | None:
         if self.base is None or name not in self._base_names:
             return None
         tensor = self.base.tensors.read(self._base_names[name])
@@ -152,12 +190,12 @@ class SlotSource:
 
     def slots(self, names: Sequence[str] | None = None) -> Iterator[ParameterSlot]:
         """A slot for each parameter. Those that share a Gram share one `NormalEquations`."""
-        key: str | None = None
+        key: tuple[str | None, bool] = None, False
         equations: NormalEquations | None = None
         for name in self.names if names is None else names:
-            if self._gram_key(name) != key:
-                key = self._gram_key(name)
-                equations = self._equations(name, key) if key else None
+            if (self._gram_key(name), name in self._bias_of) != key:
+                key = self._gram_key(name), name in self._bias_of
+                equations = self._equations(name, key[0]) if key[0] else None
             yield ParameterSlot(
                 name=name,
                 experts=self.read(name),
@@ -166,6 +204,7 @@ class SlotSource:
                 is_linear=self.is_linear(name),
                 equations=equations,
                 equations_missing=self._missing(name),
+                token_frequencies=self._token_frequencies(name),
                 fishers=self._fishers(name),
                 fisher_norms=self._fisher_norms,
                 seeds=tuple(_seed_of(self.seed, name, expert.fingerprint) for expert in self.experts),
@@ -175,12 +214,20 @@ class SlotSource:
         tensor = self.experts[expert].tensors.read(name)
         return self._labels.reorder(name, expert, tensor) if self._labels else tensor
 
+    def _find_biases(self, names: Sequence[str]) -> dict[str, str]:
+        """Weight of a linear layer with Grams -> its bias."""
+        biases = {name: name.removesuffix("weight") + "bias" for name in self._inputs if self._gram_key(name)}
+        return {name: bias for name, bias in biases.items() if bias in names and name not in self._apart}
+
     def _gram_key(self, name: str) -> str | None:
         return self._inputs[name].tensor or None if name in self._inputs else None
 
     def _equations(self, name: str, key: str) -> NormalEquations:
         measured = self.statistics[StatisticKind.GRAM]
         grams = tuple(statistic.tensors[key] for statistic in measured)
+        if name not in self._bias_of:  # the inputs alone, also where their sums were measured
+            sums = (statistic.settings.input_sums for statistic in measured)
+            grams = tuple(g[:-1, :-1] if has_sums else g for g, has_sums in zip(grams, sums, strict=True))
         for expert, gram in zip(self.experts, grams, strict=True):
             if not is_finite(gram):
                 raise StatisticError(
@@ -197,7 +244,14 @@ class SlotSource:
     def _missing(self, name: str) -> str:
         if name in self._inputs:
             return self._inputs[name].reason
-        return NOT_LINEAR if self._inputs else "no Gram matrices"
+        return NOT_LINEAR if StatisticKind.GRAM in self.statistics else "no Gram matrices"
+
+    def _token_frequencies(self, name: str) -> Tensor | None:
+        measured = self.statistics.get(StatisticKind.GRAM, ())
+        if not measured or any(name not in statistic.token_counts for statistic in measured):
+            return None
+        counts = torch.stack([statistic.token_counts[name].double() for statistic in measured])
+        return counts / counts.sum(1, keepdim=True)
 
     def _fishers(self, name: str) -> Tensor | None:
         fishers = self.statistics.get(StatisticKind.FISHER, ())

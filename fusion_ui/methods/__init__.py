@@ -19,6 +19,7 @@ from fusion_ui.methods.iso_c import IsoC
 from fusion_ui.methods.karcher import KarcherMean
 from fusion_ui.methods.model_stock import ModelStock
 from fusion_ui.methods.regmean import RegMean
+from fusion_ui.methods.regmean_plusplus import RegMeanPlusPlus
 from fusion_ui.methods.simple_mean import SimpleMean
 from fusion_ui.methods.slerp import Slerp
 from fusion_ui.methods.task_arithmetic import TaskArithmetic
@@ -28,6 +29,7 @@ from fusion_ui.parameters import check_values
 
 METHODS: tuple[type[MergeMethod], ...] = (
     RegMean,
+    RegMeanPlusPlus,
     SimpleMean,
     FisherMean,
     DiagonalRegMean,

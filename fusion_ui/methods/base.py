@@ -12,7 +12,7 @@ from torch import Tensor
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.parameters import check_values, declared_parameters
 from fusion_ui.solving.treatment import Treatment
-from fusion_ui.statistics.statistic import StatisticKind
+from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
 
 Merged = tuple[Tensor, Treatment]
 """A merged parameter with the shape of one expert's, and what was done to it."""
@@ -28,6 +28,7 @@ class MergeMethod(ABC):
         paper: where it comes from, as a link; empty where there is none.
         formula: one line of plain text.
         requires: the statistics it needs of every expert.
+        needs_text: it runs the experts' calibration text while it merges, so statistics files cannot stand for it.
         needs_base: it works on task vectors, the experts' differences from the base model.
         num_experts: how few and how many experts it merges; None for any number.
         keeps_identical: a merge of identical experts is that expert, whatever the parameters. False where a method
@@ -40,6 +41,7 @@ class MergeMethod(ABC):
     paper: ClassVar[str] = ""
     formula: ClassVar[str]
     requires: ClassVar[frozenset[StatisticKind]] = frozenset()
+    needs_text: ClassVar[bool] = False
     needs_base: ClassVar[bool] = False
     num_experts: ClassVar[tuple[int, int | None]] = (1, None)
     keeps_identical: ClassVar[bool] = True
@@ -52,6 +54,10 @@ class MergeMethod(ABC):
     def merge_parameter(self, slot: ParameterSlot) -> Merged:
         """Merge one parameter."""
 
+    def extend_settings(self, how: StatisticSettings) -> StatisticSettings:
+        """How its statistics are to be measured: as `how` says, with what its parameters ask for besides."""
+        return how
+
     @classmethod
     def can_prepare(cls) -> bool:
         """True if the method has costly work that no hyper-parameter changes, done by `prepare_parameter`."""
@@ -61,6 +67,11 @@ class MergeMethod(ABC):
     def prepare_parameter(cls, slot: ParameterSlot) -> Callable[[Any], Merged]:
         """Do the costly work on one parameter and return the cheap rest as a function of the method."""
         raise TypeError(f"{cls.__name__} has nothing to prepare; call merge_parameter")
+
+    @classmethod
+    def needs_calibration(cls) -> bool:
+        """True if every expert needs text of its own domain, or statistics measured on it."""
+        return cls.needs_text or bool(cls.requires)
 
     @classmethod
     def find_obstacle(cls, num_experts: int, has_base: bool) -> str:
@@ -84,3 +95,14 @@ class MergeMethod(ABC):
     def summary(cls) -> str:
         """The first line of the class's docstring."""
         return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+@dataclass(frozen=True)
+class SequentialMethod(MergeMethod):
+    """Base of methods that merge in the order of the forward pass.
+
+    `merge_parameter` is the same as for any method, but the Gram matrices in its slots are measured while it goes:
+    every expert's text runs through what is merged already, up to the transformer layer that is merged next.
+    """
+
+    needs_text: ClassVar[bool] = True

@@ -25,6 +25,7 @@ def describe_method(method: type[MergeMethod]) -> dict[str, Any]:
         "paper": method.paper,
         "formula": method.formula,
         "requires": sorted(kind.value for kind in method.requires),
+        "needs_text": method.needs_text,
         "needs_base": method.needs_base,
         "num_experts": list(method.num_experts),
         "parameters": parameters,
@@ -39,8 +40,8 @@ def methods_table() -> str:
         declared, defaults = declared_parameters(method), default_values(method)
         parameters = "; ".join(f"`{n}`: {p}, default {defaults[n]}" for n, p in declared.items())
         needs = {"gram": "Gram matrices", "fisher": "Fisher information"}
-        base = ["base model"] if method.needs_base else []
-        required = ", ".join([*(needs[kind] for kind in about["requires"]), *base]) or "weights alone"
+        others = ["every expert's text"] * method.needs_text + ["base model"] * method.needs_base
+        required = ", ".join([*(needs[kind] for kind in about["requires"]), *others]) or "weights alone"
         title = f"[{about['title']}]({about['paper']})" if about["paper"] else about["title"]
         lines.append(f"| {title} | `{method.name}` | {about['summary']} | {required} | {parameters or 'none'} |")
     return "\n".join(lines)

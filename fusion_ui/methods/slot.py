@@ -16,6 +16,8 @@ from fusion_ui.solving.normal_equations import NormalEquations
 class ParameterSlot:
     """One parameter under every expert. Linear weights are always (out, in), whatever the module stores.
 
+    Where biases are merged with their weights, a weight has its bias as one more input, the last, that is always 1.
+
     Attributes:
         name: the parameter's name in the checkpoint.
         experts: the parameter of every expert, stacked; floating point, at least float32.
@@ -24,6 +26,8 @@ class ParameterSlot:
         is_linear: it is the weight of a linear map, and not a bias, a norm or a table of embeddings.
         equations: for a linear weight with Gram matrices, RegMean's normal equations.
         equations_missing: why there are none.
+        token_frequencies: for a word embedding with token counts, the share of each row among all tokens of every
+            expert's text, n_iv / N_i.
         fishers: the Fisher information of every expert, same shape as `experts`.
         fisher_norms: the norm of each expert's Fisher information over all its parameters.
         seeds: one for each expert, for methods that draw random numbers. Made from the recipe's seed, the parameter's
@@ -37,6 +41,7 @@ class ParameterSlot:
     is_linear: bool = False
     equations: NormalEquations | None = None
     equations_missing: str = ""
+    token_frequencies: Float[Tensor, "expert row"] | None = None
     fishers: Float[Tensor, "expert ..."] | None = None
     fisher_norms: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()

@@ -10,10 +10,10 @@ class Treatment:
     """How one parameter was merged.
 
     Attributes:
-        path: how: a word for each way, such as "eigen", "cholesky", "fisher", "mean" or "copy";
+        path: how: a word for each way, such as "eigen", "cholesky", "counts", "fisher", "mean" or "copy";
             "base" or "expert" where a rule kept that.
-        num_cut: eigen-directions below the cut-off, which keep the mean, or singular directions, which are left out.
-        num_dead: input features never active, which keep the mean.
+        num_cut: eigen-directions below the cut-off, which keep the mean, or singular directions that are left out.
+        num_dead: input features never active, or tokens that never occur, which keep the mean.
         num_flat: entries with no Fisher information in any expert, which keep the mean.
         share_kept: of the entries that the experts changed from the base, the share that was not trimmed away.
         share_conflicting: entries that some experts raise and others lower, after trimming, as a share of all.

@@ -24,20 +24,25 @@ from fusion_ui.sources.files import replace_file
 from fusion_ui.statistics.statistic import LinearInput, Statistic, StatisticKind, StatisticSettings
 
 FORMAT = "fusion-ui statistic 1"
+EXTENDED_FORMAT = "fusion-ui statistic 2"
+"""Of files that hold what the first format does not know. All others stay readable by every version."""
+COUNTS = "token counts of "
+"""Begins the key of a tensor of token counts; what follows is the name of the embedding."""
 
 
 def write_statistic(path: Path, statistic: Statistic) -> None:
     """Write a statistic, whole or not at all."""
     pack = _PACKINGS[_layout(statistic.kind, statistic.is_diagonal)][0]
     tensors = {key: pack(tensor) for key, tensor in statistic.tensors.items()}
+    tensors |= {COUNTS + name: counts.float() for name, counts in statistic.token_counts.items()}
     metadata = {
-        "format": FORMAT,
+        "format": EXTENDED_FORMAT if statistic.settings.is_extended else FORMAT,
         "tool": f"fusion-ui {_tool_version()}",
         "kind": statistic.kind.value,
         "is_diagonal": json.dumps(statistic.is_diagonal),
         "checkpoint": statistic.checkpoint,
         "domain": statistic.domain,
-        "settings": json.dumps(asdict(statistic.settings)),
+        "settings": json.dumps(statistic.settings.describe()),
         "num_examples": str(statistic.num_examples),
         "num_tokens": str(statistic.num_tokens),
         "inputs": json.dumps({name: asdict(entry) for name, entry in statistic.inputs.items()}),
@@ -57,7 +62,8 @@ def read_statistic(path: Path) -> Statistic:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
+            extras = {key: file.get_tensor(key) for key in file.keys() if key.startswith(COUNTS)}  # noqa: SIM118
+        if metadata.get("format") not in (FORMAT, EXTENDED_FORMAT):
             raise StatisticError(
                 f"{path} is not a statistics file of this version (expected {FORMAT!r}). "
                 "Make one with `fusion-ui stats`."
@@ -79,6 +85,7 @@ def read_statistic(path: Path) -> Statistic:
             tensors=tensors,
             inputs=inputs,
             is_diagonal=is_diagonal,
+            token_counts={key.removeprefix(COUNTS): counts for key, counts in extras.items()},
         )
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise StatisticError(f"The statistics file {path} is damaged: {error}. Make it again.") from None
@@ -135,7 +142,8 @@ class _StoredTensors(Mapping[str, Tensor]):
 
     def __init__(self, path: Path, layout: str) -> None:
         self._file, self._unpack = safe_open(path, framework="pt"), _PACKINGS[layout][1]
-        self._keys, self._is_diagonal = tuple(self._file.keys()), layout == "diagonal"
+        self._keys = tuple(key for key in self._file.keys() if not key.startswith(COUNTS))  # noqa: SIM118
+        self._is_diagonal = layout == "diagonal"
         for key in self._keys if layout != "plain" else ():
             (num_entries,) = self._file.get_slice(key).get_shape()
             if layout == "triangle":

@@ -7,7 +7,7 @@ sqrt(G_ii G_jj), whatever the number of tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -25,9 +25,10 @@ ROWS_PER_BLOCK = 512
 
 @dataclass
 class _Sum:
-    """One Gram in the making: its float64 sum, the rows summed, and calls that could not be counted."""
+    """One Gram in the making: float64 sums of x x^T and of x, the rows summed, and calls that could not be counted."""
 
     gram: Float[Tensor, "n n"]
+    input_sum: Float[Tensor, " n"]
     num_rows: int = 0
     followers: list[str] = field(default_factory=list)
     num_odd_calls: int = 0
@@ -46,7 +47,7 @@ def linear_modules(model: nn.Module) -> dict[str, tuple[nn.Module, bool]]:
 
 
 def accumulate_grams(
-    model: nn.Module, batches: Sequence[Batch], count_padding: bool, progress: Progress
+    model: nn.Module, batches: Sequence[Batch], count_padding: bool, progress: Progress, input_sums: bool = False
 ) -> tuple[dict[str, Float[Tensor, "n n"]], dict[str, LinearInput]]:
     """Run `batches` through `model` and sum x x^T for the input of every linear layer.
 
@@ -54,6 +55,7 @@ def accumulate_grams(
         model: in eval mode.
         batches: padded token ids with their masks.
         count_padding: count padding tokens as data. Only for parity with published code.
+        input_sums: the Grams of [x, 1] in place of x.
 
     Returns:
         Gram sums by key, and for every linear weight where its Gram is.
@@ -61,48 +63,54 @@ def accumulate_grams(
     Raises:
         StatisticError: layers that shared an input in one batch did not in another.
     """
-    collector = _Collector(linear_modules(model))
-    is_relative = getattr(getattr(model, "config", None), "relative_attention", False)
+    collector = GramCollector(linear_modules(model), input_sums)
     num_done, num_texts = 0, sum(len(batch.indices) for batch in batches)
-    with collector.attached(), torch.inference_mode():
+    with collector.attached():
         for batch in batches:
             progress.report(num_done / num_texts, f"{num_done} of {num_texts} texts")
-            input_ids, mask = batch.input_ids, batch.attention_mask
-            counted = torch.ones_like(mask) if count_padding else mask
-            if is_relative and len(mask) == 1:
-                # DeBERTa also projects its (1, position, n) table of relative positions. Beside a second text that is
-                # not counted, a lone text can never be taken for it.
-                input_ids, mask = input_ids.repeat(2, 1), mask.repeat(2, 1)
-                counted = torch.cat([counted, torch.zeros_like(counted)])
-            collector.start_batch(counted.bool())
             with progress.turn():
-                model(input_ids=input_ids, attention_mask=mask)
+                collector.run(model, batch, count_padding)
             num_done += len(batch.indices)
     return collector.finish()
 
 
-class _Collector:
-    """Forward pre-hooks on every linear layer, and the sums that they fill."""
+def append_ones(
+    gram: Float[Tensor, "n n"], input_sum: Float[Tensor, " n"], num_rows: int
+) -> Float[Tensor, "augmented augmented"]:
+    """The Gram of the rows [x, 1], from that of the rows x, their sum and their number."""
+    corner = torch.tensor([[float(num_rows)]], dtype=gram.dtype)
+    return torch.cat([torch.cat([gram, input_sum[:, None]], 1), torch.cat([input_sum[None], corner], 1)])
 
-    def __init__(self, modules: dict[str, tuple[nn.Module, bool]]) -> None:
-        self.modules = modules
+
+class GramCollector:
+    """Forward pre-hooks on linear layers, and the sums that they fill."""
+
+    def __init__(self, modules: Mapping[str, tuple[nn.Module, bool]], input_sums: bool = False) -> None:
+        self.modules, self.input_sums = modules, input_sums
         self.sums: dict[str, _Sum] = {}
         self.leader_of: dict[str, str] = {}
         self.seen: list[tuple[Tensor, str]] = []
         self.mask: Bool[Tensor, "text token"] = torch.empty(0, 0, dtype=torch.bool)
 
     def attached(self) -> _Hooks:
+        """Observe the layers inside a with block."""
         return _Hooks(
             [module.register_forward_pre_hook(self._hook(name)) for name, (module, _) in self.modules.items()]
         )
 
-    def start_batch(self, mask: Bool[Tensor, "text token"]) -> None:
-        """Forget the last batch's inputs; they were kept alive so that identity means the same tensor.
-
-        Args:
-            mask: the tokens to count.
-        """
-        self.seen, self.mask = [], mask
+    @torch.inference_mode()
+    def run(self, model: nn.Module, batch: Batch, count_padding: bool) -> None:
+        """Run one batch through `model` and add what the layers see."""
+        input_ids, mask = batch.input_ids, batch.attention_mask
+        counted = torch.ones_like(mask) if count_padding else mask
+        if len(mask) == 1 and getattr(getattr(model, "config", None), "relative_attention", False):
+            # DeBERTa also projects its (1, position, n) table of relative positions. Beside a second text that is
+            # not counted, a lone text can never be taken for it.
+            input_ids, mask = input_ids.repeat(2, 1), mask.repeat(2, 1)
+            counted = torch.cat([counted, torch.zeros_like(counted)])
+        # The last batch's inputs are forgotten; they were kept alive so that identity means the same tensor.
+        self.seen, self.mask = [], counted.bool()
+        model(input_ids=input_ids, attention_mask=mask)
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _module, args: self._observe(name, args[0])
@@ -116,13 +124,17 @@ class _Collector:
                 self.sums[leader].followers.append(name)
             return
         self.seen.append((x, name))
-        total = self.sums.setdefault(name, _Sum(torch.zeros(x.shape[-1], x.shape[-1], dtype=torch.float64)))
+        width = x.shape[-1]
+        zeros = torch.zeros(width, width, dtype=torch.float64)
+        total = self.sums.setdefault(name, _Sum(zeros, torch.zeros(width, dtype=torch.float64)))
         rows = self._real_rows(x)
         if rows is None:
             total.num_odd_calls, total.odd_shape = total.num_odd_calls + 1, tuple(x.shape)
             return
         for block in rows.float().split(ROWS_PER_BLOCK):
             total.gram += block.T @ block
+            if self.input_sums:
+                total.input_sum += block.sum(0, dtype=torch.float64)
         total.num_rows += len(rows)
 
     def _real_rows(self, x: Tensor) -> Float[Tensor, "row n"] | None:
@@ -135,7 +147,8 @@ class _Collector:
             return x[self.mask.any(1)]
         return None
 
-    def finish(self) -> tuple[dict[str, Float[Tensor, "n n"]], dict[str, LinearInput]]:
+    def finish(self) -> tuple[dict[str, Float[Tensor, "_ _"]], dict[str, LinearInput]]:
+        """Gram sums by key, and for every linear weight where its Gram is."""
         grams, inputs = {}, {}
         for name, (_, is_transposed) in self.modules.items():
             leader = self.leader_of.get(name)
@@ -153,6 +166,8 @@ class _Collector:
                 inputs[name] = LinearInput("", 0, is_transposed, reason or "no real token reached the layer")
                 continue
             grams[leader] = total.gram
+            if self.input_sums:
+                grams[leader] = append_ones(total.gram, total.input_sum, total.num_rows)
             inputs[name] = LinearInput(leader, total.num_rows, is_transposed, reason)
         return grams, inputs
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.domains.batches import make_batches
+from fusion_ui.domains.batches import TokenIds, make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
@@ -19,6 +18,7 @@ from fusion_ui.statistics.fisher import accumulate_fisher
 from fusion_ui.statistics.gram import accumulate_grams
 from fusion_ui.statistics.sampling import sample_indices
 from fusion_ui.statistics.statistic import Statistic, StatisticKind, StatisticSettings
+from fusion_ui.statistics.token_counts import count_tokens
 from fusion_ui.tasks.sequence_classification import Tokenizer, load_model
 
 
@@ -27,7 +27,7 @@ def cached_path(
 ) -> Path:
     """Where the cache keeps a statistic: keyed by checkpoint, tokenizer, text and everything that shapes the result."""
     parts = [FORMAT, kind, checkpoint.fingerprint, checkpoint.tokenizer_fingerprint, domain.fingerprint]
-    key = json.dumps([*parts, asdict(how), settings.max_tokens_per_text])
+    key = json.dumps([*parts, how.describe(), settings.max_tokens_per_text])
     return settings.statistics_dir / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 
@@ -62,6 +62,15 @@ def measure(
     return statistic
 
 
+def encode_sample(
+    checkpoint: Checkpoint, domain: Domain, how: StatisticSettings, settings: Settings
+) -> tuple[list[TokenIds], int]:
+    """Token ids of the texts that a checkpoint is measured on, and the id that pads them."""
+    tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
+    chosen = sample_indices(len(domain.texts), how.num_examples, how.seed)
+    return tokenizer.encode([domain.texts[i] for i in chosen]), tokenizer.pad_id
+
+
 def _recall(path: Path) -> Statistic | None:
     if not path.is_file():
         return None
@@ -82,14 +91,13 @@ def _compute(
     settings: Settings,
     progress: Progress,
 ) -> Statistic:
-    tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
-    chosen = sample_indices(len(domain.texts), how.num_examples, how.seed)
-    tokens = tokenizer.encode([domain.texts[i] for i in chosen])
+    tokens, pad_id = encode_sample(checkpoint, domain, how, settings)
     model = load_model(checkpoint)
-    inputs = {}
+    inputs, token_counts = {}, {}
     if kind is StatisticKind.GRAM:
-        batches = list(make_batches(tokens, range(len(tokens)), tokenizer.pad_id, settings.max_tokens_per_batch))
-        tensors, inputs = accumulate_grams(model, batches, how.count_padding, progress)
+        batches = list(make_batches(tokens, range(len(tokens)), pad_id, settings.max_tokens_per_batch))
+        tensors, inputs = accumulate_grams(model, batches, how.count_padding, progress, how.input_sums)
+        token_counts = count_tokens(model, batches, how.count_padding) if how.token_counts else {}
     else:
         tensors = accumulate_fisher(model, tokens, progress)
     return Statistic(
@@ -101,4 +109,5 @@ def _compute(
         num_tokens=sum(map(len, tokens)),
         tensors=tensors,
         inputs=inputs,
+        token_counts=token_counts,
     )

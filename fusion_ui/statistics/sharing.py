@@ -14,7 +14,7 @@ from torch import Tensor
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.errors import StatisticError
 from fusion_ui.statistics.bundle import gram_side
-from fusion_ui.statistics.statistic import LinearInput, Statistic, StatisticKind
+from fusion_ui.statistics.statistic import LinearInput, Statistic, StatisticKind, StatisticSettings
 
 
 def check_belongs(expert: Checkpoint, statistic: Statistic, kind: StatisticKind = StatisticKind.GRAM) -> None:
@@ -32,23 +32,48 @@ def check_belongs(expert: Checkpoint, statistic: Statistic, kind: StatisticKind 
             continue
         shape = expert.tensors.shape(name) if name in expert.tensors.names else ()
         width = shape[0 if entry.is_transposed else 1] if len(shape) == 2 else 0
-        if (side := gram_side(statistic, entry.tensor)) != width:
+        if (side := _num_features(statistic, entry.tensor)) != width:
             raise StatisticError(
                 f"The statistics given for {expert.name} hold a {side} x {side} matrix for {name}, which has {width} "
                 "inputs. The file is damaged: measure it again with `fusion-ui stats`."
             )
+    for name, counts in statistic.token_counts.items():
+        num_rows = expert.tensors.shape(name)[0] if name in expert.tensors.names else 0
+        if counts.shape != (num_rows,) or not (counts.isfinite() & (counts >= 0)).all() or not counts.any():
+            raise StatisticError(
+                f"The statistics given for {expert.name} hold no proper token counts for {name}, which has {num_rows} "
+                "rows. The file is damaged: measure it again with `fusion-ui stats`."
+            )
+
+
+def check_holds(expert: Checkpoint, statistic: Statistic, how: StatisticSettings) -> None:
+    """Raise `StatisticError` if a statistics file lacks something beyond Grams that `how` asks for."""
+    if how.token_counts and not statistic.token_counts:
+        raise StatisticError(
+            f"The statistics file of {expert.name} holds no token counts, which weighting embeddings needs. Switch "
+            "that off, or ask the data's owner for a file made with `fusion-ui stats --token-counts`."
+        )
+    if how.input_sums and not statistic.settings.input_sums:
+        raise StatisticError(
+            f"The statistics file of {expert.name} holds no input sums, which merging biases with their weights needs. "
+            "Switch that off, or ask the data's owner for a file made with `fusion-ui stats --input-sums`."
+        )
 
 
 def find_revealing(statistic: Statistic, rows_per_feature: float = 1.0) -> list[str]:
     """Linear weights whose Gram was summed over fewer rows than `rows_per_feature` times its features."""
     if statistic.is_diagonal:
         return []
-    sizes = {key: gram_side(statistic, key) for key in statistic.tensors}
+    sizes = {key: _num_features(statistic, key) for key in statistic.tensors}
     return [
         name
         for name, entry in statistic.inputs.items()
         if entry.tensor and entry.num_rows < rows_per_feature * sizes[entry.tensor]
     ]
+
+
+def _num_features(statistic: Statistic, key: str) -> int:
+    return gram_side(statistic, key) - statistic.settings.input_sums
 
 
 def leave_out(statistic: Statistic, names: list[str]) -> Statistic:
@@ -69,7 +94,16 @@ def keep_diagonals(statistic: Statistic) -> Statistic:
 
 
 def explain_revealing(statistic: Statistic) -> str:
-    """One sentence on what somebody with this file and the model learns about the text."""
+    """What somebody with this file and the model learns about the text, in a sentence or two."""
+    explained = _explain_grams(statistic)
+    if statistic.settings.input_sums and not statistic.is_diagonal:
+        explained += " It also tells the features' averages."
+    if statistic.token_counts:
+        explained += " It also tells which tokens occur in the text, and how often."
+    return explained
+
+
+def _explain_grams(statistic: Statistic) -> str:
     if statistic.is_diagonal:
         return "It tells how strongly each feature was active on the text on average, and nothing of single sentences."
     revealing = find_revealing(statistic)
