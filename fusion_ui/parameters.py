@@ -61,6 +61,11 @@ class Range(Parameter):
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return is_number and self.minimum <= value <= self.maximum  # false for NaN and the infinities too
 
+    def spread(self, count: int) -> tuple[float, ...]:
+        """So many evenly spaced values, both ends among them."""
+        width = self.maximum - self.minimum
+        return tuple(round(self.minimum + width * i / (count - 1), 10) for i in range(count))
+
     def parse(self, text: str) -> Any:
         try:
             return float(text)
@@ -131,6 +136,20 @@ def check_values(owner: type, title: str, values: Mapping[str, Any]) -> None:
             known = ", ".join(repr(n) for n in declared) or "none"
             raise ParameterError(f"{title} has no parameter {_shorten(name)}. It has: {known}.")
         declared[name].check(value, name, title)
+
+
+def find_range(owner: type, title: str, name: str) -> Range:
+    """The declaration of a parameter that is a number.
+
+    Raises:
+        ParameterError: there is none of that name.
+    """
+    declared = declared_parameters(owner)
+    found = declared.get(name)
+    if not isinstance(found, Range):
+        numbers = ", ".join(repr(n) for n, parameter in declared.items() if isinstance(parameter, Range)) or "none"
+        raise ParameterError(f"{title} has no parameter {_shorten(name)} that is a number. It has: {numbers}.")
+    return found
 
 
 def _shorten(value: Any) -> str:

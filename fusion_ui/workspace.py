@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +12,11 @@ import torch
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.domain import Domain
-from fusion_ui.errors import StoppedError
+from fusion_ui.errors import ParameterError, StoppedError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, bind_weights, make_evaluation
 from fusion_ui.evaluation.combined import OwnHeads
-from fusion_ui.evaluation.scores import DomainScore, Role, score_logits
+from fusion_ui.evaluation.comparison import CandidateScores, compare
+from fusion_ui.evaluation.search import RISK, BestValue, SearchRow, check_apart, search_best
 from fusion_ui.evaluation.store import ResultStore
 from fusion_ui.execution import Recent, Turns
 from fusion_ui.merging.doctor import LayerReport, examine
@@ -27,30 +27,13 @@ from fusion_ui.merging.plan import MergePlan, is_measured, make_plan, measure_st
 from fusion_ui.merging.recipe import MergeRecipe
 from fusion_ui.merging.sequential import SequentialSource
 from fusion_ui.merging.slots import SlotSource, check_finite
+from fusion_ui.parameters import find_range
 from fusion_ui.progress import Progress
 from fusion_ui.projects.demo import prepare_demo
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import Settings
 
 LOGGER = logging.getLogger("fusion_ui")
-
-
-@dataclass(frozen=True)
-class CandidateScores:
-    """Scores of one candidate on every domain, so far."""
-
-    candidate: Candidate
-    scores: tuple[DomainScore, ...]
-
-    @property
-    def is_complete(self) -> bool:
-        """True once every example of every domain was counted."""
-        return all(score.num_examples == score.num_total for score in self.scores)
-
-    @property
-    def mean(self) -> float:
-        """Mean of the scores, every domain counting the same."""
-        return sum(score.value for score in self.scores) / len(self.scores)
 
 
 class Workspace:
@@ -193,27 +176,7 @@ class Workspace:
         Raises:
             StoppedError: `progress` was stopped; what was computed is kept.
         """
-        progress = progress or Progress()
-        running = [(candidate, candidate.stream(evaluation, progress)) for candidate in candidates]
-        while running:
-            still: list = []
-            for candidate, stream in running:
-                logits = next(stream, None)
-                if logits is None:
-                    continue
-                scores = tuple(
-                    score_logits(
-                        logits[d.domain.name],
-                        d.labels,
-                        d.domain.name,
-                        d.domain.split,
-                        Role.IN_DOMAIN if d.domain.name in in_domain else Role.OUT_OF_DOMAIN,
-                    )
-                    for d in evaluation.domains
-                )
-                still.append((candidate, stream))
-                yield CandidateScores(candidate, scores)
-            running = still
+        return compare(candidates, evaluation, in_domain, progress or Progress())
 
     def sweep(
         self,
@@ -233,6 +196,42 @@ class Workspace:
             for scores in self.evaluate([candidate], evaluation, in_domain, progress):
                 if scores.is_complete:
                     yield value, scores
+
+    def find_best(
+        self,
+        plan: MergePlan,
+        name: str,
+        values: Sequence[float],
+        select: Evaluation,
+        in_domain: Sequence[str],
+        report: Evaluation | None = None,
+        progress: Progress | None = None,
+        risk: float = RISK,
+    ) -> Generator[SearchRow, None, BestValue]:
+        """Yield rows while the best value of the parameter `name` is sought; return it with its score on `report`.
+
+        Args:
+            select: the domains to choose on.
+            report: domains that have no say in the choice, and are read only after it.
+            risk: chance that the best value is dropped early; 0 drops none.
+
+        Raises:
+            ParameterError: `name` is no number of the method, or a value is not accepted.
+            DomainError: `report` holds what the value is chosen on.
+        """
+        progress = progress or Progress()
+        find_range(type(plan.method), plan.method.title, name)
+        check_apart(select, report)
+        if not values:
+            raise ParameterError(f"There is no value of {name} to try. Give at least one.")
+        candidates = {value: self.candidate(plan.with_parameters(**{name: value})) for value in values}
+        if not all(candidate.is_known(select) for candidate in candidates.values()):
+            self.prepare(plan, progress.part(0, 0.2))
+        outcome = yield from search_best(candidates, select, in_domain, progress.part(0.2, 0.9), risk)
+        progress.report(0.9, f"{name} {outcome.best:g} on the sentences kept back")
+        chosen = candidates[outcome.best]
+        scores = [*compare([chosen], report, in_domain, progress.part(0.9, 1))][-1] if report else None
+        return BestValue(name, outcome, scores)
 
     def export(self, plan: MergePlan, out: Path, progress: Progress | None = None) -> MergedModel:
         """Merge and write a directory that `from_pretrained` loads, with the recipe and the merge report.

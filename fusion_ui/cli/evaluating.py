@@ -1,10 +1,9 @@
-"""Commands that evaluate."""
+"""The command that evaluates one model."""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +21,6 @@ from fusion_ui.cli.arguments import (
     recipe_from,
 )
 from fusion_ui.cli.terminal import clear_line, terminal_progress
-from fusion_ui.errors import ParameterError
 
 
 @app.command()
@@ -51,52 +49,13 @@ def evaluate(
     scores = list(workspace.evaluate([candidate], evaluation, in_domain, terminal_progress()))[-1]
     seconds = time.perf_counter() - started
     if as_json:
-        print(json.dumps({"model": what, "seconds": round(seconds, 3), **_scores(scores)}, indent=2))
+        print(json.dumps({"model": what, "seconds": round(seconds, 3), **scores.describe()}, indent=2))
     else:
-        _print_scores(candidate.title, scores)
+        print_scores(candidate.title, scores)
 
 
-@app.command()
-def sweep(
-    recipe: Path,
-    data: Data,
-    alpha: Annotated[
-        str, typer.Option(help="Values of alpha, separated by commas.")
-    ] = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
-    as_json: AsJson = False,
-    text_column: TextColumn = "text",
-    label_column: LabelColumn = "label",
-) -> None:
-    """Accuracy at several values of alpha, and the best mean. Give the *select* split here, not the reported one."""
-    from fusion_ui.parameters import declared_parameters
-
-    workspace = open_workspace()
-    plan = workspace.plan(recipe_from(recipe, None))
-    declared = declared_parameters(type(plan.method))
-    if "alpha" not in declared:
-        raise ParameterError(f"{plan.method.title} has no parameter 'alpha' to sweep. Choose regmean.")
-    values = [declared["alpha"].parse(text.strip()) for text in alpha.split(",")]
-    for value in values:
-        declared["alpha"].check(value, "alpha", plan.method.title)
-    evaluation = workspace.evaluation_of(domains_from(data, text_column, label_column), plan)
-    in_domain = [expert.name for expert in plan.experts]
-    points = []
-    for value, scores in workspace.sweep(plan, "alpha", values, evaluation, in_domain, terminal_progress()):
-        points.append({"alpha": value, **_scores(scores)})
-        if not as_json:
-            _print_scores(f"alpha {value:g}", scores)
-    best = max(points, key=lambda point: point["mean"])
-    if as_json:
-        print(json.dumps({"points": points, "best": {"alpha": best["alpha"], "mean": best["mean"]}}, indent=2))
-    else:
-        print(f"best mean on these files: {best['mean']:.1%} at alpha {best['alpha']:g}")
-
-
-def _scores(scores: Any) -> dict[str, Any]:
-    return {"mean": scores.mean, "scores": [asdict(score) for score in scores.scores]}
-
-
-def _print_scores(title: str, scores: Any) -> None:
+def print_scores(title: str, scores: Any) -> None:
+    """The mean, and a line for each domain."""
     clear_line()
     print(f"{title}: mean {scores.mean:.1%}")
     for s in scores.scores:

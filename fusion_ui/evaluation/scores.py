@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -47,11 +49,24 @@ def score_logits(
     logits: Float[Tensor, "example label"], labels: tuple[int, ...], domain: str, split: str, role: Role
 ) -> DomainScore:
     """Score the first `len(logits)` examples of a domain whose label positions are `labels`."""
-    predicted = logits.nan_to_num(nan=-torch.inf).argmax(-1).tolist()  # NaN: a label that the model does not know
-    num_correct = sum(p == y for p, y in zip(predicted, labels[: len(predicted)], strict=True))
-    low, high = wilson_interval(num_correct, len(predicted))
-    value = num_correct / len(predicted) if predicted else float("nan")
-    return DomainScore(domain, split, role, value, num_correct, len(predicted), len(labels), low, high)
+    num_correct, num_examples = int(find_right(logits, labels).sum()), len(logits)
+    low, high = wilson_interval(num_correct, num_examples)
+    value = num_correct / num_examples if num_examples else float("nan")
+    return DomainScore(domain, split, role, value, num_correct, num_examples, len(labels), low, high)
+
+
+def find_right(logits: Float[Tensor, "example label"], labels: tuple[int, ...]) -> Bool[Tensor, " example"]:
+    """Which of a domain's first `len(logits)` examples are answered as their label says."""
+    predicted = logits.nan_to_num(nan=-torch.inf).argmax(-1)  # NaN: a label that the model does not know
+    return predicted == torch.tensor(labels[: len(predicted)])
+
+
+def mean_interval(scores: Sequence[DomainScore]) -> tuple[float, float]:
+    """95 % interval of the mean of independent scores, from their own intervals (Zou and Donner, 2008)."""
+    count, mean = len(scores), sum(score.value for score in scores) / len(scores)
+    below = math.sqrt(sum((score.value - score.low) ** 2 for score in scores)) / count
+    above = math.sqrt(sum((score.high - score.value) ** 2 for score in scores)) / count
+    return mean - below, mean + above
 
 
 @lru_cache(maxsize=100_000)

@@ -120,7 +120,7 @@ def _examine_one(
         conditioning = known[key] = known.get(key) or measure_conditioning(equations, *key)
     return LayerReport(
         name=slot.name,
-        shape=tuple(slot.mean.shape),
+        shape=tuple(slot.experts.shape[1:]),
         group=group_of(slot.name),
         layer=layer_of(slot.name),
         kind=kind_of(slot.name),

@@ -1,0 +1,114 @@
+"""The command that goes over the values of a parameter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fusion_ui.cli.application import app
+from fusion_ui.cli.arguments import (
+    AsJson,
+    Data,
+    LabelColumn,
+    Set,
+    TextColumn,
+    domains_from,
+    open_workspace,
+    recipe_from,
+)
+from fusion_ui.cli.evaluating import print_scores
+from fusion_ui.cli.terminal import clear_line, terminal_progress
+from fusion_ui.errors import ParameterError
+
+
+@app.command()
+def sweep(
+    recipe: Path,
+    data: Data,
+    alpha: Annotated[str | None, typer.Option(help="Values of alpha, separated by commas.")] = None,
+    over: Annotated[
+        str | None, typer.Option(help="PARAMETER=VALUES of the method; PARAMETER alone: eleven over its whole range.")
+    ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Find the best value alone, dropping early what can hardly win.")
+    ] = False,
+    report: Annotated[
+        list[str] | None,
+        typer.Option("--report", help="NAME=FILE of sentences kept back, on which the best value is then scored."),
+    ] = None,
+    as_json: AsJson = False,
+    parameters: Set = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+) -> None:
+    """Accuracy at several values of a parameter, alpha if not said, and the best mean.
+
+    Give the *select* split as --data, and never the one whose accuracy you then report.
+    """
+    if report and not best:
+        raise ParameterError("--report scores the value that --best finds. Give --best too, or leave --report out.")
+    workspace = open_workspace()
+    plan = workspace.plan(recipe_from(recipe, parameters))
+    name, values = _read_values(type(plan.method), alpha, over)
+    select, kept = (domains_from(files, text_column, label_column) for files in (data, report or []))
+    evaluation = workspace.evaluation_of(select, plan)
+    in_domain = [expert.name for expert in plan.experts]
+    if best:
+        last = workspace.evaluation_of(kept, plan) if kept else None
+        _follow(
+            workspace.find_best(plan, name, values, evaluation, in_domain, last, terminal_progress()), name, as_json
+        )
+        return
+    points = []
+    for value, scores in workspace.sweep(plan, name, values, evaluation, in_domain, terminal_progress()):
+        points.append({name: value, **scores.describe()})
+        if not as_json:
+            print_scores(f"{name} {value:g}", scores)
+    top = max(points, key=lambda point: point["mean"])
+    if as_json:
+        print(json.dumps({"points": points, "best": {name: top[name], "mean": top["mean"]}}, indent=2))
+    else:
+        print(f"best mean on these files: {top['mean']:.1%} at {name} {top[name]:g}")
+
+
+def _read_values(method: Any, alpha: str | None, over: str | None) -> tuple[str, list[float]]:
+    """The parameter to go over and its values, all accepted by the method."""
+    from fusion_ui.parameters import find_range
+
+    if alpha is not None and over is not None:
+        raise ParameterError("--alpha and --over both say what to go over. Give one of them.")
+    name, _, text = (over or f"alpha={alpha or ''}").partition("=")
+    declared = find_range(method, method.title, name)
+    values = [declared.parse(part.strip()) for part in text.split(",")] if text else list(declared.spread(11))
+    for value in values:
+        declared.check(value, name, method.title)
+    return name, values
+
+
+def _follow(search: Generator[Any, None, Any], name: str, as_json: bool) -> None:
+    """Print a line whenever more is known of a value, and in the end what was found."""
+    while True:
+        try:
+            row = next(search)
+        except StopIteration as end:
+            found = end.value
+            break
+        if not as_json:
+            clear_line()
+            state = "dropped" if row.is_dropped else f"{row.scores.mean:.1%}"
+            print(f"{name} {row.value:<8g} {state:>7} after {row.num_answers} sentences")
+    if as_json:
+        print(json.dumps(found.describe(), indent=2))
+        return
+    clear_line()
+    outcome, (low, high) = found.outcome, found.outcome.top.scores.interval
+    mean = f"{outcome.top.scores.mean:.1%} [{low:.1%}, {high:.1%}]"
+    print(f"best {name}: {outcome.best:g}, mean {mean}; {outcome.sentence}")
+    print(f"{outcome.num_answers:,} answers needed, {outcome.num_answers_full:,} for every value")
+    if found.report:
+        low, high = found.report.interval
+        print_scores(f"on the sentences kept back [{low:.1%}, {high:.1%}]", found.report)

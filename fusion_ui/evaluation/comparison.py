@@ -1,0 +1,84 @@
+"""Scores of one candidate on every domain, and of several candidates that move together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fusion_ui.evaluation.candidates import Candidate, Evaluation
+from fusion_ui.evaluation.scores import DomainScore, Role, mean_interval, score_logits
+from fusion_ui.progress import Progress
+
+
+@dataclass(frozen=True)
+class CandidateScores:
+    """Scores of one candidate on every domain, so far."""
+
+    candidate: Candidate
+    scores: tuple[DomainScore, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """True once every example of every domain was counted."""
+        return all(score.num_examples == score.num_total for score in self.scores)
+
+    @property
+    def mean(self) -> float:
+        """Mean of the scores, every domain counting the same."""
+        return sum(score.value for score in self.scores) / len(self.scores)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the mean."""
+        return mean_interval(self.scores)
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON values."""
+        scores = [asdict(score) for score in self.scores]
+        return {"mean": self.mean, "interval": list(self.interval), "scores": scores}
+
+
+def score_candidate(
+    candidate: Candidate, logits: Mapping[str, Tensor], evaluation: Evaluation, in_domain: Collection[str]
+) -> CandidateScores:
+    """Score the examples that there are logits of.
+
+    Args:
+        logits: domain name -> logits of its first examples.
+        in_domain: names of the domains that have an expert in the merge.
+    """
+    return CandidateScores(
+        candidate,
+        tuple(
+            score_logits(
+                logits[d.domain.name],
+                d.labels,
+                d.domain.name,
+                d.domain.split,
+                Role.IN_DOMAIN if d.domain.name in in_domain else Role.OUT_OF_DOMAIN,
+            )
+            for d in evaluation.domains
+        ),
+    )
+
+
+def compare(
+    candidates: Sequence[Candidate], evaluation: Evaluation, in_domain: Collection[str], progress: Progress
+) -> Iterator[CandidateScores]:
+    """Scores of every candidate, chunk by chunk and in turn.
+
+    Raises:
+        StoppedError: `progress` was stopped; what was computed is kept.
+    """
+    running = [(candidate, candidate.stream(evaluation, progress)) for candidate in candidates]
+    while running:
+        still: list = []
+        for candidate, stream in running:
+            logits = next(stream, None)
+            if logits is not None:
+                still.append((candidate, stream))
+                yield score_candidate(candidate, logits, evaluation, in_domain)
+        running = still
