@@ -14,6 +14,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 Data = Annotated[list[str], typer.Option("--data", help="NAME=FILE, once for each domain.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="PARAMETER=VALUE of the method, over the recipe's own.")]
 TextColumn = Annotated[str, typer.Option("--text-column", help="Column that holds the text.")]
+PairColumn = Annotated[
+    str | None, typer.Option("--pair-column", help="Column that holds the second text, for models that judge pairs.")
+]
 LabelColumn = Annotated[str, typer.Option("--label-column", help="Column that holds the label.")]
 
 
@@ -44,7 +47,7 @@ def recipe_from(path: Path, parameters: list[str] | None) -> Any:
     return changed
 
 
-def domains_from(data: list[str], text_column: str, label_column: str) -> list[Any]:
+def domains_from(data: list[str], text_column: str, label_column: str, pair_column: str | None) -> list[Any]:
     """One domain for each text of the form ``NAME=FILE``."""
     from fusion_ui.domains.loaders import load_domain
 
@@ -53,5 +56,5 @@ def domains_from(data: list[str], text_column: str, label_column: str) -> list[A
         name, separator, path = text.partition("=")
         if not separator or not name or name in domains:
             raise DomainError(f"Write --data NAME=FILE, each name once. Got {text!r} instead.")
-        domains[name] = load_domain(Path(path), name, text_column, label_column)
+        domains[name] = load_domain(Path(path), name, text_column, label_column, pair_column=pair_column)
     return list(domains.values())

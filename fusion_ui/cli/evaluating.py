@@ -15,6 +15,7 @@ from fusion_ui.cli.arguments import (
     AsJson,
     Data,
     LabelColumn,
+    PairColumn,
     Set,
     TextColumn,
     domains_from,
@@ -33,6 +34,7 @@ def evaluate(
     parameters: Set = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    pair_column: PairColumn = None,
 ) -> None:
     """Accuracy with a 95 % interval on each data file."""
     from fusion_ui.checkpoints.finding import find_checkpoint
@@ -40,7 +42,7 @@ def evaluate(
     from fusion_ui.sources.local import is_directory
 
     workspace, started = open_workspace(), time.perf_counter()
-    domains, in_domain = domains_from(data, text_column, label_column), list[str]()
+    domains, in_domain = domains_from(data, text_column, label_column, pair_column), list[str]()
     if is_directory(what):
         model = find_checkpoint(Path(what).name, what, workspace.settings)
         candidate, evaluation = checkpoint_candidate("model", model.name, model), workspace.evaluation(domains, model)
@@ -66,6 +68,7 @@ def sweep(
     as_json: AsJson = False,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    pair_column: PairColumn = None,
 ) -> None:
     """Accuracy at several values of alpha, and the best mean. Give the *select* split here, not the reported one."""
     from fusion_ui.parameters import declared_parameters
@@ -78,7 +81,7 @@ def sweep(
     values = [declared["alpha"].parse(text.strip()) for text in alpha.split(",")]
     for value in values:
         declared["alpha"].check(value, "alpha", plan.method.title)
-    evaluation = workspace.evaluation_of(domains_from(data, text_column, label_column), plan)
+    evaluation = workspace.evaluation_of(domains_from(data, text_column, label_column, pair_column), plan)
     in_domain = [expert.name for expert in plan.experts]
     points = []
     for value, scores in workspace.sweep(plan, "alpha", values, evaluation, in_domain, terminal_progress()):

@@ -13,6 +13,7 @@ from fusion_ui.cli.application import app
 from fusion_ui.cli.arguments import (
     AsJson,
     LabelColumn,
+    PairColumn,
     Set,
     TextColumn,
     open_workspace,
@@ -29,6 +30,7 @@ def stats(
     out: Annotated[Path, typer.Option(help="File to write, ending in .safetensors.")],
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    pair_column: PairColumn = None,
     num_examples: Annotated[int, typer.Option(min=1)] = 256,
     seed: int = 0,
     count_padding: Annotated[
@@ -59,7 +61,8 @@ def stats(
     workspace = open_workspace()
     # Labels are read so that a wrong column is noticed. No statistic uses them, so without them it is the same text
     # as a recipe's calibration data, measured once for both.
-    domain = replace(load_domain(data, data.stem, text_column, label_column), labels=())
+    read = load_domain(data, data.stem, text_column, label_column, pair_column=pair_column)
+    domain = replace(read, labels=())
     how = StatisticSettings(num_examples, seed, count_padding)
     checkpoint = find_checkpoint(model, model, workspace.settings, revision)
     statistic = measure(checkpoint, domain, StatisticKind(kind), how, workspace.settings, terminal_progress())

@@ -18,6 +18,7 @@ from fusion_ui.domains.batches import Batch
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
 from fusion_ui.statistics.statistic import LinearInput
+from fusion_ui.tasks.sequence_classification import model_inputs
 
 ROWS_PER_BLOCK = 512
 """Rows multiplied in float32 before they are added in float64."""
@@ -67,16 +68,16 @@ def accumulate_grams(
     with collector.attached(), torch.inference_mode():
         for batch in batches:
             progress.report(num_done / num_texts, f"{num_done} of {num_texts} texts")
-            input_ids, mask = batch.input_ids, batch.attention_mask
+            given, mask = model_inputs(model, batch), batch.attention_mask
             counted = torch.ones_like(mask) if count_padding else mask
             if is_relative and len(mask) == 1:
                 # DeBERTa also projects its (1, position, n) table of relative positions. Beside a second text that is
                 # not counted, a lone text can never be taken for it.
-                input_ids, mask = input_ids.repeat(2, 1), mask.repeat(2, 1)
+                given = {name: values.repeat(2, 1) for name, values in given.items()}
                 counted = torch.cat([counted, torch.zeros_like(counted)])
             collector.start_batch(counted.bool())
             with progress.turn():
-                model(input_ids=input_ids, attention_mask=mask)
+                model(**given)
             num_done += len(batch.indices)
     return collector.finish()
 

@@ -84,21 +84,22 @@ def _compute(
 ) -> Statistic:
     tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
     chosen = sample_indices(len(domain.texts), how.num_examples, how.seed)
-    tokens = tokenizer.encode([domain.texts[i] for i in chosen])
+    pairs = [domain.pairs[i] for i in chosen] if domain.pairs else ()
+    texts = tokenizer.encode([domain.texts[i] for i in chosen], pairs)
     model = load_model(checkpoint)
     inputs = {}
     if kind is StatisticKind.GRAM:
-        batches = list(make_batches(tokens, range(len(tokens)), tokenizer.pad_id, settings.max_tokens_per_batch))
+        batches = list(make_batches(texts, range(len(texts)), tokenizer.pad_id, settings.max_tokens_per_batch))
         tensors, inputs = accumulate_grams(model, batches, how.count_padding, progress)
     else:
-        tensors = accumulate_fisher(model, tokens, progress)
+        tensors = accumulate_fisher(model, texts, progress)
     return Statistic(
         kind=kind,
         checkpoint=checkpoint.fingerprint,
         domain=domain.fingerprint,
         settings=how,
-        num_examples=len(tokens),
-        num_tokens=sum(map(len, tokens)),
+        num_examples=len(texts),
+        num_tokens=sum(map(len, texts)),
         tensors=tensors,
         inputs=inputs,
     )
