@@ -235,6 +235,11 @@ def test_what_cannot_be_read_is_refused_with_the_reason(hub, files, message):
         load_hub_domain("owner/data", "d")
 
 
+def test_half_a_character_is_replaced(hub):
+    hub.add_dataset("owner/data", {"train.jsonl": b'{"text": "half \\ud83d", "label": 1}'})
+    assert load_hub_domain("owner/data", "d").texts == ("half \ufffd",)
+
+
 def test_numbers_that_stand_for_no_class_stay_numbers(hub):
     hub.add_dataset("owner/data", {"train.parquet": parquet({"text": ["a", "b", "c"], "label": [1.0, 0.5, 2.0]})})
     assert load_hub_domain("owner/data", "d").labels == ("1", "0.5", "2")

@@ -21,6 +21,27 @@ def find_overlap(a: Domain, b: Domain) -> tuple[str, ...]:
     return tuple(found.values())
 
 
+def describe_overlap(a: Domain, b: Domain) -> str | None:
+    """A sentence on the texts of `a` that `b` has too, with the first of them; None where there are none."""
+    shared = find_overlap(a, b)
+    if not shared:
+        return None
+    number = "1 sentence" if len(shared) == 1 else f"{len(shared):,} sentences"
+    stand = "stands" if len(shared) == 1 else "stand"
+    return f"{number} of {a.name} ({a.split}) {stand} in {b.name} ({b.split}) too, for example {shared[0][:60]!r}."
+
+
+def find_repeated(domain: Domain) -> tuple[int, ...]:
+    """Positions of the examples that stand further up already, compared as by `find_overlap`."""
+    known: set[tuple[str, ...]] = set()
+    repeated = []
+    for position, key in enumerate(_keys(domain, bool(domain.pairs))):
+        if key in known:
+            repeated.append(position)
+        known.add(key)
+    return tuple(repeated)
+
+
 def count_labels(domain: Domain) -> dict[str, int]:
     """How often each label occurs, most frequent first, equals by name; empty where the text has no labels."""
     counts = Counter(domain.labels)

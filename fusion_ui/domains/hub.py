@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import chain, islice
 from typing import Any
 
+from fusion_ui.domains.cells import replace_surrogates
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError
 from fusion_ui.sources.hub_layout import read_layout
@@ -112,4 +113,4 @@ def _label(value: Any, names: tuple[str, ...] | None, where: str, column: str) -
 def _text(value: Any, where: str, column: str) -> str:
     if isinstance(value, list | dict | bytes):
         raise DomainError(f"{where} holds lists or structures in its column {column!r}. Choose a column of texts.")
-    return "" if value is None else str(value)
+    return "" if value is None else replace_surrogates(str(value))

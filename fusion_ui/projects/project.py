@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.loaders import load_domain
+
 SPLITS = ("train", "calibrate", "select", "report")
 FROM_FILE = ":statistics"
 """Stands for an expert's statistics file where the name of a calibration domain could stand."""
@@ -33,7 +36,11 @@ class ProjectExpert:
 
 @dataclass(frozen=True)
 class ProjectDomain:
-    """One domain's text: a CSV file with the columns ``text,label`` for each split."""
+    """One domain's text: a CSV file with the columns ``text,label`` for each split.
+
+    Attributes:
+        pair_column: column of the second texts, where the examples are pairs.
+    """
 
     name: str
     title: str
@@ -41,6 +48,7 @@ class ProjectDomain:
     calibrate: Path
     select: Path
     report: Path
+    pair_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,3 +80,12 @@ class Project:
             "experts": [{"name": e.name, "model": str(e.model)} for e in self.experts],
             "domains": [{"name": d.name} | {s: str(getattr(d, s)) for s in SPLITS} for d in self.domains],
         }
+
+
+def read_split(domain: ProjectDomain, split: str) -> Domain:
+    """One of the `SPLITS` of a domain, with pairs where it has them.
+
+    Raises:
+        DomainError: its file is gone or damaged.
+    """
+    return load_domain(getattr(domain, split), domain.name, title=domain.title, pair_column=domain.pair_column)
