@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fusion_ui.domains.checks import count_labels, describe_overlap, find_overlap, find_repeated
+from fusion_ui.domains.checks import count_labels, describe_overlap, find_duplicates, find_overlap
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import DomainError
@@ -125,8 +125,8 @@ def test_an_overlap_is_described_with_its_number_and_the_first_text():
 
 def test_repeated_examples_are_those_that_stood_further_up():
     domain = Domain("x", "X", "all", ("a b", "c", "A  b ", "c", "d"), ())
-    assert find_repeated(domain) == (2, 3)
-    assert find_repeated(Domain("x", "X", "all", ("p", "p", "p"), (), ("h", "i", "H"))) == (2,)
+    assert find_duplicates(domain) == (2, 3)
+    assert find_duplicates(Domain("x", "X", "all", ("p", "p", "p"), (), ("h", "i", "H"))) == (2,)
 
 
 def test_labels_are_counted_most_frequent_first():

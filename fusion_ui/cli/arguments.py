@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fusion_ui.cli.terminal import print_notes
 from fusion_ui.errors import DomainError, ParameterError
 from fusion_ui.settings import read_settings
 
@@ -48,7 +49,7 @@ def recipe_from(path: Path, parameters: list[str] | None) -> Any:
 
 
 def domains_from(data: list[str], text_column: str, label_column: str, pair_column: str | None) -> list[Any]:
-    """One domain for each text of the form ``NAME=FILE``."""
+    """One domain for each text of the form ``NAME=FILE``; what was decided while reading is printed."""
     from fusion_ui.domains.loaders import load_domain
 
     domains = {}
@@ -57,4 +58,5 @@ def domains_from(data: list[str], text_column: str, label_column: str, pair_colu
         if not separator or not name or name in domains:
             raise DomainError(f"Write --data NAME=FILE, each name once. Got {text!r} instead.")
         domains[name] = load_domain(Path(path), name, text_column, label_column, pair_column=pair_column)
+    print_notes(f"{name}: {note}" for name, domain in domains.items() for note in domain.notes)
     return list(domains.values())

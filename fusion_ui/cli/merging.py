@@ -19,7 +19,7 @@ from fusion_ui.cli.arguments import (
     open_workspace,
     recipe_from,
 )
-from fusion_ui.cli.terminal import terminal_progress
+from fusion_ui.cli.terminal import print_notes, terminal_progress
 from fusion_ui.errors import ParameterError
 
 
@@ -62,6 +62,7 @@ def stats(
     # Labels are read so that a wrong column is noticed. No statistic uses them, so without them it is the same text
     # as a recipe's calibration data, measured once for both.
     read = load_domain(data, data.stem, text_column, label_column, pair_column=pair_column)
+    print_notes(read.notes)
     domain = replace(read, labels=())
     how = StatisticSettings(num_examples, seed, count_padding)
     checkpoint = find_checkpoint(model, model, workspace.settings, revision)

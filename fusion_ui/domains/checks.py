@@ -31,7 +31,7 @@ def describe_overlap(a: Domain, b: Domain) -> str | None:
     return f"{number} of {a.name} ({a.split}) {stand} in {b.name} ({b.split}) too, for example {shared[0][:60]!r}."
 
 
-def find_repeated(domain: Domain) -> tuple[int, ...]:
+def find_duplicates(domain: Domain) -> tuple[int, ...]:
     """Positions of the examples that stand further up already, compared as by `find_overlap`."""
     known: set[tuple[str, ...]] = set()
     repeated = []

@@ -14,7 +14,7 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.checkpoints.similarity import find_strangers
-from fusion_ui.domains.checks import describe_overlap, find_repeated
+from fusion_ui.domains.checks import describe_overlap, find_duplicates
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError, RecipeError
 from fusion_ui.projects.corpus import split_sentences
@@ -127,7 +127,7 @@ def _tidy(source: Domain) -> tuple[pd.DataFrame, list[str]]:
     columns = {"text": source.texts, "label": source.labels} | ({PAIR_COLUMN: source.pairs} if source.pairs else {})
     frame = pd.DataFrame(columns)
     blank = {i for i, row in enumerate(zip(*columns.values(), strict=True)) if not all(map(str.strip, row))}
-    repeated = set(find_repeated(source)) - blank
+    repeated = set(find_duplicates(source)) - blank
     notes = list(source.notes)
     notes += [f"{len(blank)} rows with an empty {' or '.join(columns)} were left out."] if blank else []
     notes += [f"{len(repeated)} repeated sentences were left out."] if repeated else []

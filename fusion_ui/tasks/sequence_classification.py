@@ -95,6 +95,10 @@ class Tokenizer:
         types = [tuple(row) or (0,) for row in encoded["token_type_ids"]]
         return [EncodedText(*both) for both in zip(ids, types, strict=True)]
 
+    def count_tokens(self, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[int]:
+        """How many tokens `encode` would give each text if none were cut."""
+        return [len(row) for row in self._tokenize(texts, pairs, verbose=False)["input_ids"]]
+
     def _tokenize(self, texts: Sequence[str], pairs: Sequence[str], **options: Any) -> Mapping[str, Any]:
         if not texts:
             return {"input_ids": []}
