@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny_models import LABELS, random_texts, write_experts
+from tiny_models import LABELS, random_texts, write_data, write_experts
 
 from fusion_ui.cli import arguments, main
 from fusion_ui.domains.loaders import load_domain
@@ -110,3 +110,35 @@ def test_pairs_are_measured_and_evaluated(run, models, tmp_path: Path):
     scores = json.loads(run("evaluate", models[0], data, *columns, "--pair-column", "hypothesis", "--json")[0])
     assert scores["scores"][0]["num_examples"] == 12
     assert "has no column 'second'" in run("evaluate", models[0], data, *columns, "--pair-column", "second", code=2)[1]
+
+
+@pytest.fixture
+def recipe(models, tmp_path: Path) -> Path:
+    """Two experts, each calibrated on text of its own."""
+    experts = []
+    for i, model in enumerate(models):
+        data = write_data(tmp_path / f"calibrate{i}.csv", seed=i)
+        experts.append({"name": model.name, "model": str(model), "calibration": {"data": str(data)}})
+    (tmp_path / "recipe.json").write_text(json.dumps({"method": "regmean", "experts": experts}))
+    return tmp_path / "recipe.json"
+
+
+def test_merge_prints_the_notes_of_what_it_is_calibrated_on(run, recipe, tmp_path: Path):
+    with (tmp_path / "calibrate0.csv").open("a") as file:
+        file.write(",positive\n")
+    _, notes = run("merge", recipe, "--out", tmp_path / "out")
+    assert notes == "note: expert0: 1 of 13 rows are left out: 1 without 'text'.\n"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sweep"])
+def test_text_that_was_calibrated_on_is_named_where_it_is_evaluated(run, recipe, tmp_path: Path, command: str):
+    other, mixed = write_data(tmp_path / "other.csv", seed=9), tmp_path / "mixed.csv"
+    shared = load_domain(tmp_path / "calibrate1.csv", "x").texts[3]
+    mixed.write_text(other.read_text() + f"{shared.upper()},positive\n")
+    _, warnings = run(command, recipe, f"--data=other={other}", f"--data=mixed={mixed}", "--json")
+    assert warnings.count("warning: ") == 1
+    assert (
+        f"1 sentence of mixed (mixed) stands in expert1 (calibrate1) too, for example {shared.upper()!r}." in warnings
+    )
+    _, warnings = run(command, recipe, f"--data=other={other}", "--json")
+    assert warnings == ""

@@ -22,7 +22,7 @@ from fusion_ui.cli.arguments import (
     open_workspace,
     recipe_from,
 )
-from fusion_ui.cli.terminal import clear_line, terminal_progress
+from fusion_ui.cli.terminal import clear_line, print_notes, terminal_progress
 from fusion_ui.errors import ParameterError
 
 
@@ -48,6 +48,7 @@ def evaluate(
         candidate, evaluation = checkpoint_candidate("model", model.name, model), workspace.evaluation(domains, model)
     else:
         plan = workspace.plan(recipe_from(Path(what), parameters))
+        _warn_of_overlap(plan, domains)
         candidate, evaluation = workspace.candidate(plan), workspace.evaluation_of(domains, plan)
         in_domain = [expert.name for expert in plan.experts]
     scores = list(workspace.evaluate([candidate], evaluation, in_domain, terminal_progress()))[-1]
@@ -81,7 +82,9 @@ def sweep(
     values = [declared["alpha"].parse(text.strip()) for text in alpha.split(",")]
     for value in values:
         declared["alpha"].check(value, "alpha", plan.method.title)
-    evaluation = workspace.evaluation_of(domains_from(data, text_column, label_column, pair_column), plan)
+    domains = domains_from(data, text_column, label_column, pair_column)
+    _warn_of_overlap(plan, domains)
+    evaluation = workspace.evaluation_of(domains, plan)
     in_domain = [expert.name for expert in plan.experts]
     points = []
     for value, scores in workspace.sweep(plan, "alpha", values, evaluation, in_domain, terminal_progress()):
@@ -93,6 +96,14 @@ def sweep(
         print(json.dumps({"points": points, "best": {"alpha": best["alpha"], "mean": best["mean"]}}, indent=2))
     else:
         print(f"best mean on these files: {best['mean']:.1%} at alpha {best['alpha']:g}")
+
+
+def _warn_of_overlap(plan: Any, domains: list[Any]) -> None:
+    """Name the sentences that the merge is calibrated on and evaluated on."""
+    from fusion_ui.domains.checks import describe_overlaps
+
+    found = describe_overlaps(domains, plan.calibration_text)
+    print_notes((f"{sentence} The merge is calibrated on the latter." for sentence in found), "warning")
 
 
 def _scores(scores: Any) -> dict[str, Any]:

@@ -87,7 +87,9 @@ def merge(
 
     check_destination(out)
     workspace = open_workspace()
-    merged = workspace.export(workspace.plan(recipe_from(recipe, parameters)), out, terminal_progress())
+    plan = workspace.plan(recipe_from(recipe, parameters))
+    print_notes(f"{domain.name}: {note}" for domain in plan.calibration_text for note in domain.notes)
+    merged = workspace.export(plan, out, terminal_progress())
     paths = ", ".join(f"{count} by {path}" for path, count in merged.describe()["paths"].items())
     print(f"{out}: {len(merged.tensors)} tensors in {merged.seconds:.2f} s ({paths})")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from fusion_ui.domains.domain import Domain
 
@@ -29,6 +30,12 @@ def describe_overlap(a: Domain, b: Domain) -> str | None:
     number = "1 sentence" if len(shared) == 1 else f"{len(shared):,} sentences"
     stand = "stands" if len(shared) == 1 else "stand"
     return f"{number} of {a.name} ({a.split}) {stand} in {b.name} ({b.split}) too, for example {shared[0][:60]!r}."
+
+
+def describe_overlaps(evaluated: Iterable[Domain], calibration: Sequence[Domain]) -> list[str]:
+    """`describe_overlap` of each of the one with each of the other."""
+    found = [describe_overlap(a, b) for a in evaluated for b in calibration]
+    return [sentence for sentence in found if sentence is not None]
 
 
 def find_duplicates(domain: Domain) -> tuple[int, ...]:

@@ -43,6 +43,11 @@ class MergePlan:
     labels: LabelSpace
 
     @property
+    def calibration_text(self) -> tuple[Domain, ...]:
+        """The text that statistics are measured on, of the experts that are not calibrated by a file of statistics."""
+        return tuple(source for source in self.calibration if isinstance(source, Domain))
+
+    @property
     def label_names(self) -> list[tuple[str, ...]]:
         """Each expert's labels in the order of its head, under the names that the recipe gives them."""
         return [

@@ -14,7 +14,7 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.checkpoints.similarity import find_strangers
-from fusion_ui.domains.checks import describe_overlap, find_duplicates
+from fusion_ui.domains.checks import describe_overlaps, find_duplicates
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError, RecipeError
 from fusion_ui.projects.corpus import split_sentences
@@ -136,13 +136,9 @@ def _tidy(source: Domain) -> tuple[pd.DataFrame, list[str]]:
 
 def _overlaps(project: Project, added: ProjectDomain) -> list[str]:
     """Sentences for reporting that stand in another domain's calibration text, or the other way round."""
-    notes = []
-    mine = {split: read_split(added, split) for split in ("calibrate", "report")}
-    for other in project.domains:
-        for own, theirs in (("report", "calibrate"), ("calibrate", "report")):
-            if shared := describe_overlap(mine[own], read_split(other, theirs)):
-                notes.append(shared)
-    return notes
+    calibrate, report = (read_split(added, split) for split in ("calibrate", "report"))
+    notes = describe_overlaps([report], [read_split(other, "calibrate") for other in project.domains])
+    return notes + describe_overlaps([calibrate], [read_split(other, "report") for other in project.domains])
 
 
 def _free_name(name: str, taken: list[str]) -> str:
