@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from dataset_files import NAMES, parquet
 from tiny_models import LABELS, random_texts, write_data, write_experts
 
 from fusion_ui.cli import arguments, main
@@ -79,6 +80,19 @@ def test_inspect_takes_the_columns_that_it_is_told(run, tmp_path: Path):
     assert "has no column 'nothing'" in run("inspect", path, "--label-column", "nothing", code=2)[1]
     (tmp_path / "numbers.csv").write_text("a,b\n1,2\n3,4\n")
     assert "No column of" in run("inspect", tmp_path / "numbers.csv", code=2)[1]
+
+
+def test_inspect_reads_some_rows_of_a_data_set_on_the_hub(run, hub):
+    columns = {"review": [f"text {i}" for i in range(3000)], "stars": [0] * 1500 + [1] * 1500}
+    hub.add_dataset("owner/data", {"test.parquet": parquet(columns, {"stars": NAMES})})
+    found = json.loads(run("inspect", "owner/data", "--json")[0])
+    assert (found["num_rows"], found["num_rows_in_all"], found["columns"]) == (1000, 3000, ["review", "stars"])
+    assert found["num_by_label"] == {"negative": 500, "positive": 500} and found["rows"][0] == ["text 0", "negative"]
+    assert "1,000 of 3,000 rows, read as text 'review'" in run("inspect", "owner/data:default:test")[0]
+    assert "has no split 'dev'" in run("inspect", "owner/data:default:dev", code=2)[1]
+    hub.requests.clear()
+    assert "The data file no/where.csv does not exist" in run("inspect", "no/where.csv", code=2)[1]
+    assert hub.requests == [], "a path was taken for the name of a data set"
 
 
 def test_inspect_prints_no_control_characters_of_a_file(run, tmp_path: Path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,43 +15,62 @@ from fusion_ui.cli.arguments import AsJson, PairColumn, open_workspace
 from fusion_ui.errors import DomainError
 
 MAX_LABELS = 20
+NUM_REMOTE = 1_000
+"""Rows read of a data set on the hub."""
 
 
 @app.command()
 def inspect(
-    data: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL or Parquet file.")],
+    data: Annotated[str, typer.Argument(help="CSV, TSV, JSONL or Parquet file, or owner/name:configuration:split.")],
     model: Annotated[str | None, typer.Option(help="A directory, or owner/name on the hub: count its tokens.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the text; else it is guessed.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the label; else it is guessed.")] = None,
     pair_column: PairColumn = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a data file holds: columns, first rows, balance of labels, lengths, duplicates."""
-    from fusion_ui.domains.columns import preview
-    from fusion_ui.domains.loaders import load_domain
+    """Show what a file or a data set on the hub holds: columns, first rows, balance of labels, lengths, duplicates."""
     from fusion_ui.domains.summary import summarise
 
-    seen = preview(data)
+    seen, load = _open(data)
     text, pair, *_ = (text_column, None) if text_column else (*seen.guess.text_columns, None, None)
     if text is None:
         raise DomainError(f"No column of {data} looks like text. Name one of {', '.join(seen.columns)[:300]}.")
-    pair, label = pair_column or pair, label_column or seen.guess.label_column
-    domain = load_domain(data, data.stem, text, label, pair_column=pair)
-    summary = summarise(domain, _find_tokenizer(model) if model else None)
+    columns = {
+        "text_column": text,
+        "pair_column": pair_column or pair,
+        "label_column": label_column or seen.guess.label_column,
+    }
+    summary = summarise(load(**columns), _find_tokenizer(model) if model else None)
     found = {
-        "data": str(data),
+        "data": data,
         "columns": list(seen.columns),
         "guess": seen.guess.reason,
-        "text_column": text,
-        "pair_column": pair,
-        "label_column": label,
+        **columns,
         "rows": [list(row) for row in seen.rows],
+        "num_rows_in_all": seen.num_rows,
         **summary.describe(),
     }
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         _print(found)
+
+
+def _open(data: str) -> tuple[Any, Callable[..., Any]]:
+    """The preview of a file or of a data set on the hub, and what loads it as a domain, given its columns."""
+    from fusion_ui.domains.columns import preview
+    from fusion_ui.domains.data_files import READERS
+    from fusion_ui.domains.hub import load_hub_domain
+    from fusion_ui.domains.hub_preview import preview_hub_domain
+    from fusion_ui.domains.loaders import load_domain
+    from fusion_ui.sources.hub_access import is_repository_id
+
+    repository, config, split = (*data.split(":"), "", "")[:3]
+    path = Path(data)
+    if path.exists() or path.suffix.lower() in READERS or not is_repository_id(repository):
+        return preview(path), partial(load_domain, path, path.stem)
+    load = partial(load_hub_domain, config=config or None, split=split or None, num_examples=NUM_REMOTE)
+    return preview_hub_domain(repository, config or None, split or None), partial(load, repository, repository)
 
 
 def _find_tokenizer(model: str) -> Any:
@@ -67,7 +88,9 @@ def _line(text: str) -> str:
 
 def _print(found: dict[str, Any]) -> None:
     used = [f"{kind} {found[f'{kind}_column']!r}" for kind in ("text", "pair", "label") if found[f"{kind}_column"]]
-    print(f"{found['data']}: {found['num_rows']:,} rows, read as {', '.join(used)}")
+    in_all = found["num_rows_in_all"]
+    of_all = f" of {in_all:,}" if in_all and in_all > found["num_rows"] else ""
+    print(f"{found['data']}: {found['num_rows']:,}{of_all} rows, read as {', '.join(used)}")
     print(f"guess       {found['guess']}")
     print(f"columns     {', '.join(found['columns'])}")
     for row in found["rows"]:
