@@ -21,7 +21,9 @@ ENCODER: dict[str, Any] = {
 DECODER = ENCODER | {"num_key_value_heads": 1}
 
 
-def _classifier(name: str, **config: Any) -> Callable[[int], nn.Module]:
+def classifier(name: str, **config: Any) -> Callable[[int], nn.Module]:
+    """Seed -> a randomly initialised model of an architecture."""
+
     def make(seed: int) -> nn.Module:
         import transformers
 
@@ -32,10 +34,10 @@ def _classifier(name: str, **config: Any) -> Callable[[int], nn.Module]:
 
 
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
-    "BERT": _classifier("Bert", **ENCODER),
-    "RoBERTa": _classifier("Roberta", **ENCODER),
-    "DistilBERT": _classifier("DistilBert", dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=40),
-    "DeBERTa-v2": _classifier(
+    "BERT": classifier("Bert", **ENCODER),
+    "RoBERTa": classifier("Roberta", **ENCODER),
+    "DistilBERT": classifier("DistilBert", dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=40),
+    "DeBERTa-v2": classifier(
         "DebertaV2",
         **ENCODER,
         relative_attention=True,
@@ -46,15 +48,15 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
         position_biased_input=False,
         pooler_hidden_size=16,
     ),
-    "ELECTRA": _classifier("Electra", **ENCODER, embedding_size=8),
-    "ALBERT (shared layers)": _classifier("Albert", **ENCODER, embedding_size=8),
-    "MPNet": _classifier("MPNet", **ENCODER),
-    "XLM-RoBERTa": _classifier("XLMRoberta", **ENCODER),
-    "ModernBERT": _classifier(
+    "ELECTRA": classifier("Electra", **ENCODER, embedding_size=8),
+    "ALBERT (shared layers)": classifier("Albert", **ENCODER, embedding_size=8),
+    "MPNet": classifier("MPNet", **ENCODER),
+    "XLM-RoBERTa": classifier("XLMRoberta", **ENCODER),
+    "ModernBERT": classifier(
         "ModernBert", **ENCODER, global_attn_every_n_layers=2, local_attention=8, cls_token_id=2, sep_token_id=3
     ),
-    "GPT-2 (Conv1D)": _classifier("GPT2", n_embd=16, n_layer=2, n_head=2, n_positions=40),
-    "OPT": _classifier(
+    "GPT-2 (Conv1D)": classifier("GPT2", n_embd=16, n_layer=2, n_head=2, n_positions=40),
+    "OPT": classifier(
         "OPT",
         hidden_size=16,
         word_embed_proj_dim=16,
@@ -63,9 +65,9 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
         ffn_dim=32,
         max_position_embeddings=40,
     ),
-    "Llama": _classifier("Llama", **DECODER),
-    "Qwen2": _classifier("Qwen2", **DECODER),
-    "T5": _classifier(
+    "Llama": classifier("Llama", **DECODER),
+    "Qwen2": classifier("Qwen2", **DECODER),
+    "T5": classifier(
         "T5", d_model=16, d_kv=8, d_ff=32, num_layers=2, num_decoder_layers=2, num_heads=2, decoder_start_token_id=0
     ),
 }

@@ -44,3 +44,15 @@ def workspace():
 def demo(workspace):
     """The demo project, fetched and assembled if this is the first time."""
     return workspace.prepare_demo()
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub on this machine, whose client has the owner's token in its environment."""
+    from hub_server import HubServer
+
+    monkeypatch.setenv("HF_TOKEN", "hf_ofTheOwner")
+    with HubServer() as server:
+        server.redirect(monkeypatch, tmp_path / "hub")
+        yield server
+        assert "hf_ofTheOwner" not in server.tokens, "the owner's token was sent"

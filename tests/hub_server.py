@@ -1,4 +1,4 @@
-"""A model hub on this machine: as much of the hub's protocol as is used here, with a record of every request.
+"""A model hub on this machine, with a record of every request.
 
 with HubServer() as hub:
     commit = hub.add_model("owner/model", {"config.json": b"{}"}, gated_token="hf_may_read")
@@ -10,55 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-import struct
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
-
-@dataclass(frozen=True)
-class Request:
-    """One request as it came, and how many bytes of body were sent in answer."""
-
-    method: str
-    path: str
-    query: Mapping[str, list[str]]
-    headers: Mapping[str, str]
-    sent: list[int] = field(default_factory=list)
-
-    @property
-    def token(self) -> str | None:
-        """What stands behind Bearer; None where no token was sent."""
-        return self.headers.get("authorization", "").removeprefix("Bearer ") or None
-
-    @property
-    def num_bytes(self) -> int:
-        return sum(self.sent)
-
-
-@dataclass
-class Repository:
-    """Its commits with their files, and who may read it."""
-
-    kind: str
-    name: str
-    gated_token: str | None = None
-    private_token: str | None = None
-    fields: dict[str, Any] = field(default_factory=dict)
-    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    refs: dict[str, str] = field(default_factory=dict)
-    requests: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """Pull request -> title and author."""
-
-    def find(self, revision: str) -> str | None:
-        """The commit of a branch, tag or commit."""
-        return self.refs.get(revision, revision if revision in self.commits else None)
+from hub_protocol import Repository, Request, make_handler
 
 
 class HubServer:
@@ -68,10 +27,10 @@ class HubServer:
         self.requests: list[Request] = []
         self.status: int | None = None
         """An HTTP status with which every request is answered, as when the hub is down."""
-        self._repositories: dict[tuple[str, str], Repository] = {}
-        self._connections: set[socket.socket] = set()
-        self._cuts: dict[str, tuple[int, bool]] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.repositories: dict[tuple[str, str], Repository] = {}
+        self.connections: set[socket.socket] = set()
+        self.cuts: dict[str, tuple[int, bool]] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(self))
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -86,7 +45,7 @@ class HubServer:
         """Stop answering: the network is gone. May be called twice."""
         self._server.shutdown()
         self._server.server_close()
-        for connection in list(self._connections):  # also those that wait for another request
+        for connection in list(self.connections):  # also those that wait for another request
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
@@ -142,7 +101,7 @@ class HubServer:
     def add_pull_request(self, repo: str, number: int, files: Mapping[str, bytes], author: str) -> str:
         """Offer other files for a model, and return the commit that the request holds."""
         commit = self.add_model(repo, files, revision=f"refs/pr/{number}")
-        requests = self._repositories["models", repo].requests
+        requests = self.repositories["models", repo].requests
         requests[number] = ("Adding `safetensors` variant of this model", author)
         return commit
 
@@ -152,7 +111,7 @@ class HubServer:
         Args:
             reset: with a reset, as a router does, and not with an orderly end.
         """
-        self._cuts[path] = (after_bytes, reset)
+        self.cuts[path] = (after_bytes, reset)
 
     def asked(self, ending: str = "", method: str | None = None) -> list[Request]:
         """The requests whose paths end so."""
@@ -178,169 +137,10 @@ class HubServer:
         revision: str,
         fields: dict[str, Any],
     ) -> str:
-        repository = self._repositories.setdefault((kind, name), Repository(kind, name))
+        repository = self.repositories.setdefault((kind, name), Repository(kind, name))
         repository.gated_token, repository.private_token = gated, private
         repository.fields |= fields
         seed = json.dumps([kind, name, {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}])
         commit = hashlib.sha1(seed.encode()).hexdigest()
         repository.commits[commit], repository.refs[revision] = dict(files), commit
         return commit
-
-
-def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def setup(self) -> None:
-            super().setup()
-            hub._connections.add(self.connection)
-
-        def finish(self) -> None:
-            hub._connections.discard(self.connection)
-            with suppress(OSError):  # reset on purpose
-                super().finish()
-
-        def do_GET(self) -> None:
-            address = urlsplit(self.path)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Request(self.command, unquote(address.path), parse_qs(address.query), headers)
-            hub.requests.append(request)
-            if hub.status is not None:
-                return self.refuse(request, hub.status, "", "The hub is down")
-            # Quoted, a revision such as refs/convert/parquet is one part.
-            parts = [unquote(part) for part in address.path.strip("/").split("/")]
-            if parts[:2] == ["api", "models"] and len(parts) == 2:
-                return self.send_json(request, self.search(request))
-            if parts[0] == "api" and parts[1] in ("models", "datasets") and len(parts) >= 4:
-                return self.answer_about(request, parts[1], "/".join(parts[2:4]), parts[4:])
-            kind = "datasets" if parts[0] == "datasets" else "models"
-            parts = parts[1:] if kind == "datasets" else parts
-            if len(parts) >= 5 and parts[2] == "resolve":
-                return self.send_file(request, kind, "/".join(parts[:2]), parts[3], "/".join(parts[4:]))
-            self.refuse(request, 404, "", "Not found")
-
-        do_HEAD = do_GET
-
-        def search(self, request: Request) -> list[dict[str, Any]]:
-            word = request.query.get("search", [""])[0].lower()
-            task = request.query.get("pipeline_tag", [None])[0]
-            found = [
-                {"_id": name, "id": name, "gated": "manual" if repository.gated_token else False, **repository.fields}
-                for (kind, name), repository in hub._repositories.items()
-                if kind == "models"
-                and word in name.lower()
-                and task in (None, repository.fields["pipeline_tag"])
-                and repository.private_token in (None, request.token)
-            ]
-            found.sort(key=lambda item: -item["downloads"])
-            return found[: int(request.query.get("limit", ["1000"])[0])]
-
-        def answer_about(self, request: Request, kind: str, name: str, rest: list[str]) -> None:
-            repository = self.find(request, kind, name)
-            if repository is None:
-                return
-            if rest[:1] == ["discussions"]:
-                return self.send_json(request, self.list_discussions(repository, request))
-            revision = rest[1] if len(rest) > 1 else "main"
-            commit = repository.find(revision)
-            if commit is None:
-                return self.refuse(request, 404, "RevisionNotFound", f"Invalid rev id: {revision}")
-            files = repository.commits[commit]
-            if rest[:1] == ["tree"]:
-                return self.send_json(request, [_tree_entry(path, content) for path, content in files.items()])
-            blobs = "blobs" in request.query
-            siblings = [
-                {"rfilename": path, **({"size": len(content), "blobId": _git_id(content)} if blobs else {})}
-                for path, content in files.items()
-            ]
-            about = {"_id": name, "id": name, "sha": commit, "siblings": siblings, "tags": [], **repository.fields}
-            about |= {"private": bool(repository.private_token), "gated": "manual" if repository.gated_token else False}
-            self.send_json(request, about)
-
-        def list_discussions(self, repository: Repository, request: Request) -> dict[str, Any]:
-            shown = [
-                {"num": num, "title": title, "isPullRequest": True, "status": "open", "pinned": False}
-                | {"repo": {"name": repository.name, "type": "model"}}
-                | {"author": {"name": author}, "createdAt": "2023-01-01T00:00:00.000Z"}
-                for num, (title, author) in repository.requests.items()
-                if request.query.get("author", [author]) == [author]
-            ]
-            return {"discussions": shown, "count": len(shown), "start": 0, "numClosedDiscussions": 0}
-
-        def send_file(self, request: Request, kind: str, name: str, revision: str, path: str) -> None:
-            repository = self.find(request, kind, name)
-            if repository is None:
-                return
-            if repository.gated_token not in (None, request.token):
-                message = f"Access to {kind} {name} is restricted."
-                return self.refuse(request, 403 if request.token else 401, "GatedRepo", message)
-            commit = repository.find(revision)
-            if commit is None:
-                return self.refuse(request, 404, "RevisionNotFound", f"Invalid rev id: {revision}")
-            content = repository.commits[commit].get(path)
-            if content is None:
-                return self.refuse(request, 404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": commit})
-            headers = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
-            headers["Accept-Ranges"] = "bytes"
-            start, end, status = 0, len(content), 200
-            if "range" in request.headers:
-                first, _, last = request.headers["range"].removeprefix("bytes=").partition("-")
-                start, end, status = int(first), min(int(last or end) + bool(last), end), 206
-                if start >= len(content):
-                    return self.refuse(request, 416, "", "Range not satisfiable")
-                headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
-            cut = hub._cuts.pop(path, None) if self.command == "GET" else None
-            self.send(request, status, content[start:end], headers, cut)
-
-        def find(self, request: Request, kind: str, name: str) -> Repository | None:
-            repository = hub._repositories.get((kind, name))
-            if repository and repository.private_token in (None, request.token):
-                return repository
-            # As the real hub: without a token, what is missing and what is private look the same.
-            self.refuse(request, 404 if request.token else 401, "RepoNotFound", "Repository not found")
-            return None
-
-        def refuse(
-            self, request: Request, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
-        ) -> None:
-            headers = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}), **(headers or {})}
-            self.send(request, status, json.dumps({"error": message}).encode(), headers)
-
-        def send_json(self, request: Request, value: Any) -> None:
-            self.send(request, 200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-        def send(
-            self,
-            request: Request,
-            status: int,
-            body: bytes,
-            headers: Mapping[str, str],
-            cut: tuple[int, bool] | None = None,
-        ) -> None:
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "HEAD":
-                return
-            part = body if cut is None else body[: cut[0]]
-            request.sent.append(len(part))
-            self.wfile.write(part)
-            if cut is not None:
-                self.close_connection = True
-                if cut[1]:  # close() then resets: there is nothing to linger for
-                    time.sleep(0.3)  # a reset also throws away what has arrived and was not read yet
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    self.connection.close()
-
-        def log_message(self, *_: object) -> None: ...
-
-    return Handler
-
-
-def _tree_entry(path: str, content: bytes) -> dict[str, Any]:
-    return {"type": "file", "path": path, "size": len(content), "oid": _git_id(content)}
-
-
-def _git_id(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

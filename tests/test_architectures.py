@@ -60,8 +60,8 @@ def test_an_architecture_is_merged_exactly_and_loads_again(
     written = load_file(tmp_path / "merged" / "model.safetensors")
 
     models = [load_model(expert) for expert in plan.experts]
-    tokens = [Tokenizer(e, 128).encode(random_texts(NUM_TEXTS, i)) for i, e in enumerate(plan.experts)]
-    grams = [oracles.grams_by_loop(model, text) for model, text in zip(models, tokens, strict=True)]
+    texts = [Tokenizer(e, 128).encode(random_texts(NUM_TEXTS, i)) for i, e in enumerate(plan.experts)]
+    grams = [oracles.grams_by_loop(m, [text.ids for text in own]) for m, own in zip(models, texts, strict=True)]
     states = [load_file(directory / "model.safetensors") for directory in directories]
     worst, num_checked = 0.0, 0
     for name in grams[0]:

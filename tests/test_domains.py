@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fusion_ui.domains.checks import count_labels, find_overlap
+from fusion_ui.domains.checks import count_labels, describe_overlap, find_duplicates, find_overlap
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import DomainError
@@ -113,6 +113,20 @@ def test_overlap_of_pairs_needs_both_texts():
     b = Domain("x", "X", "report", ("p", "q"), (), ("h", "other"))
     assert find_overlap(a, b) == ("p",)
     assert find_overlap(a, Domain("x", "X", "select", ("q", "p"), ())) == ("p", "q")
+
+
+def test_an_overlap_is_described_with_its_number_and_the_first_text():
+    calibrate = Domain("x", "X", "calibrate", ("one", "two", "three"), ())
+    found = [describe_overlap(Domain("y", "Y", "report", texts, ()), calibrate) for texts in (("Two", "ONE"), ("Two",))]
+    assert found[0] == "2 sentences of y (report) stand in x (calibrate) too, for example 'Two'."
+    assert found[1] == "1 sentence of y (report) stands in x (calibrate) too, for example 'Two'."
+    assert describe_overlap(Domain("y", "Y", "report", ("four",), ()), calibrate) is None
+
+
+def test_repeated_examples_are_those_that_stood_further_up():
+    domain = Domain("x", "X", "all", ("a b", "c", "A  b ", "c", "d"), ())
+    assert find_duplicates(domain) == (2, 3)
+    assert find_duplicates(Domain("x", "X", "all", ("p", "p", "p"), (), ("h", "i", "H"))) == (2,)
 
 
 def test_labels_are_counted_most_frequent_first():

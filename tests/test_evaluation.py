@@ -21,7 +21,7 @@ from tiny_models import (
 from torch import Tensor, nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.domains.batches import Batch
+from fusion_ui.domains.batches import Batch, EncodedText
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import StoppedError
 from fusion_ui.evaluation.candidates import Evaluation, SingleModel, checkpoint_candidate
@@ -90,8 +90,8 @@ def one_pass(model: nn.Module, domain: Domain) -> dict[str, Tensor]:
     return {text: model(input_ids=torch.tensor([tokens])).logits[0] for text, tokens in ids.items()}
 
 
-def text_of(tokens: tuple[int, ...]) -> str:
-    return " ".join(VOCABULARY[token] for token in tokens[1:-1])
+def text_of(text: EncodedText) -> str:
+    return " ".join(VOCABULARY[token] for token in text.ids[1:-1])
 
 
 def check_all_logits(evaluation: Evaluation, checkpoint: Checkpoint, model: nn.Module) -> None:
@@ -100,7 +100,7 @@ def check_all_logits(evaluation: Evaluation, checkpoint: Checkpoint, model: nn.M
     assert [len(step["tweets"]) for step in steps] == [8, 40, 40, 40]
     for encoded in evaluation.domains:
         expected = one_pass(model, encoded.domain)
-        stacked = torch.stack([expected[text_of(tokens)] for tokens in encoded.tokens])
+        stacked = torch.stack([expected[text_of(text)] for text in encoded.texts])
         for step in steps:
             logits = step[encoded.domain.name]
             torch.testing.assert_close(logits, stacked[: len(logits)], rtol=1e-4, atol=1e-5)
@@ -127,7 +127,7 @@ def test_a_text_longer_than_the_model_can_read_is_cut(workspace, tmp_path: Path,
     checkpoint = Checkpoint("model", write_model(tmp_path / "model", make_model()), "test")
     domain = Domain("long", "Long", "report", (" ".join(["w1"] * 60), "w2"), LABELS)
     evaluation = workspace.evaluation([domain], checkpoint)
-    assert sorted(map(len, evaluation.domains[0].tokens)) == [3, 32]
+    assert sorted(map(len, evaluation.domains[0].texts)) == [3, 32]
     assert last_of(checkpoint_candidate("model", "Model", checkpoint), evaluation)["long"].isfinite().all()
 
 
@@ -144,7 +144,7 @@ def test_an_empty_text_is_answered_too(workspace, tmp_path: Path, others: tuple[
 
 def test_every_text_keeps_its_own_label_and_is_there_once(evaluation):
     for encoded in evaluation.domains:
-        texts = [text_of(tokens) for tokens in encoded.tokens]
+        texts = [text_of(text) for text in encoded.texts]
         assert sorted(texts) == sorted(encoded.domain.texts)
         assert texts != list(encoded.domain.texts)  # in another order than the file's, which may be sorted
         assert [int(text.split()[0][1:]) % 2 for text in texts] == list(encoded.labels)
@@ -170,7 +170,7 @@ def test_an_ensemble_is_the_mean_of_its_members_logits(checkpoints, evaluation):
     assert [len(step["news"]) for step in steps] == [8, 50, 100, 130]
     for encoded in evaluation.domains:
         single = [one_pass(tiny_bert(seed), encoded.domain) for seed in range(len(members))]
-        expected = [(single[0][text_of(t)] + single[1][text_of(t)]) / 2 for t in encoded.tokens]
+        expected = [(single[0][text_of(t)] + single[1][text_of(t)]) / 2 for t in encoded.texts]
         torch.testing.assert_close(steps[-1][encoded.domain.name], torch.stack(expected), rtol=1e-4, atol=1e-5)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.domains.batches import Batch, make_batches
+from fusion_ui.domains.batches import Batch, EncodedText, make_batches
 from fusion_ui.merging.merge import PreparedMerge, merge_once
 from fusion_ui.merging.slots import SlotSource
 from fusion_ui.methods.regmean import RegMean
@@ -25,12 +25,13 @@ from fusion_ui.statistics.statistic import LinearInput, Statistic, StatisticKind
 
 Measured = tuple[Mapping[str, Tensor], Mapping[str, LinearInput]]
 TOKENS = random_tokens(9, seed=1)
+TEXTS = [EncodedText(ids) for ids in TOKENS]
 LAYER = "bert.encoder.layer.0"
 
 
 def measure(model: nn.Module, *, max_tokens: int = 40, num_padding: int = 0, count_padding: bool = False) -> Measured:
     """Grams of `model` on `TOKENS`, in batches of some size, each padded further by some columns."""
-    batches = [_pad(batch, num_padding) for batch in make_batches(TOKENS, range(len(TOKENS)), 0, max_tokens)]
+    batches = [_pad(batch, num_padding) for batch in make_batches(TEXTS, range(len(TEXTS)), 0, max_tokens)]
     return accumulate_grams(model, batches, count_padding, Progress())
 
 
@@ -138,7 +139,7 @@ def test_one_text_as_long_as_a_table_of_relative_positions_is_not_taken_for_it()
     table = 2 * model.config.position_buckets
     tokens = [(2, *range(4, table + 2), 3)]
     assert len(tokens[0]) == table
-    grams, inputs = accumulate_grams(model, list(make_batches(tokens, [0], 0, 1)), False, Progress())
+    grams, inputs = accumulate_grams(model, list(make_batches([EncodedText(tokens[0])], [0], 0, 1)), False, Progress())
     name = "deberta.encoder.layer.0.attention.self.query_proj.weight"
     gram, num_rows = oracles.grams_by_loop(model, tokens)[name]
     assert inputs[name].num_rows == num_rows == table
@@ -204,8 +205,8 @@ def test_alpha_1_behind_a_real_layer_norm_stays_near_the_experts(tmp_path: Path)
     models = [tiny_bert(seed, hidden_size=32) for seed in (1, 2)]
     for model in models:
         model.bert.encoder.layer[0].attention.output.LayerNorm.bias.zero_()
-    tokens = random_tokens(150, seed=5)
-    batches = list(make_batches(tokens, range(len(tokens)), 0, 400))
+    texts = [EncodedText(ids) for ids in random_tokens(150, seed=5)]
+    batches = list(make_batches(texts, range(len(texts)), 0, 400))
     experts = [Checkpoint(f"e{i}", write_model(tmp_path / f"e{i}", m), "test") for i, m in enumerate(models)]
     measured = [accumulate_grams(model, batches, False, Progress()) for model in models]
     statistics = {StatisticKind.GRAM: [statistic_of(e, m) for e, m in zip(experts, measured, strict=True)]}

@@ -8,11 +8,9 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer
 from safetensors.torch import load_file, save
 from tiny_models import tiny_bert, write_model
 
@@ -31,16 +29,6 @@ def tiny_files(tmp_path_factory) -> dict[str, bytes]:
     directory = write_model(tmp_path_factory.mktemp("tiny"), tiny_bert())
     files = {path.name: path.read_bytes() for path in directory.iterdir()}
     return files | {"pytorch_model.bin": b"pickle", "modeling.py": b"code", "step-1/model.safetensors": b"older"}
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path) -> Iterator[HubServer]:
-    """A hub whose client has the owner's token in its environment."""
-    monkeypatch.setenv("HF_TOKEN", "hf_ofTheOwner")
-    with HubServer() as server:
-        server.redirect(monkeypatch, tmp_path / "hub")
-        yield server
-        assert "hf_ofTheOwner" not in server.tokens, "the owner's token was sent"
 
 
 def large_file(num_megabytes: int) -> bytes:

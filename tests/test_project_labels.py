@@ -9,8 +9,8 @@ from test_building import checkpoint, domain
 
 from fusion_ui.errors import RecipeError
 from fusion_ui.projects.building import add_domain, add_expert, blank_project
-from fusion_ui.projects.labels import explain_labels, label_names, label_table, read_split, rename_labels
-from fusion_ui.projects.project import Project
+from fusion_ui.projects.labels import explain_labels, label_names, label_table, rename_labels
+from fusion_ui.projects.project import Project, read_split
 from fusion_ui.ui.request import default_request
 
 

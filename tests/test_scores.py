@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import LABELS
 
-from fusion_ui.domains.batches import make_batches
+from fusion_ui.domains.batches import EncodedText, make_batches
 from fusion_ui.domains.labels import encode_labels
 from fusion_ui.errors import DomainError
 from fusion_ui.evaluation.scores import Role, score_logits, wilson_interval
@@ -45,7 +45,7 @@ def test_chunks_grow_to_the_end(num_examples: int):
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=40), max_tokens=st.integers(1, 200))
 def test_batches_hold_every_text_once_within_the_limit(lengths: list[int], max_tokens: int):
     tokens = [tuple(range(4, 4 + length)) for length in lengths]
-    batches = list(make_batches(tokens, range(len(tokens)), 0, max_tokens))
+    batches = list(make_batches([EncodedText(ids) for ids in tokens], range(len(tokens)), 0, max_tokens))
     assert sorted(i for batch in batches for i in batch.indices) == list(range(len(tokens)))
     for batch in batches:
         assert batch.input_ids.numel() <= max_tokens or len(batch.indices) == 1

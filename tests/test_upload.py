@@ -17,6 +17,7 @@ from fusion_ui.checkpoints.adapters import merge_adapter
 from fusion_ui.checkpoints.checkpoint import TOKENIZER_FILES, Checkpoint
 from fusion_ui.checkpoints.limits import FAMILIES, ModelLimits, check_untrusted, read_shapes
 from fusion_ui.checkpoints.trial import _try_model
+from fusion_ui.domains.batches import EncodedText
 from fusion_ui.errors import StoppedError
 from fusion_ui.progress import Progress
 from fusion_ui.sources.upload import UploadLimits, receive_upload
@@ -39,7 +40,9 @@ def assert_same_model(received: Path, original: Path) -> None:
     expected = Checkpoint("original", original, str(original))
     weights, others = load_model(checkpoint).state_dict(), load_model(expected).state_dict()
     assert weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in others)
-    assert Tokenizer(checkpoint, 16).encode(["w1 w2"]) == Tokenizer(expected, 16).encode(["w1 w2"]) != [(0,)]
+    assert (
+        Tokenizer(checkpoint, 16).encode(["w1 w2"]) == Tokenizer(expected, 16).encode(["w1 w2"]) != [EncodedText((0,))]
+    )
 
 
 def test_the_names_that_are_kept_are_those_that_make_a_tokenizer():

@@ -123,7 +123,10 @@ def _tokenizer(special_tokens: bool, padding_token: bool) -> object:
     names = {"unk_token": "[UNK]"} | ({"pad_token": "[PAD]"} if padding_token else {})
     if special_tokens:
         words.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
         )
         names |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=words, **names)
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]  # as BERT's; what a model cannot take is not given to it
+    return PreTrainedTokenizerFast(tokenizer_object=words, model_input_names=inputs, **names)

@@ -1,6 +1,13 @@
 """The console script ``fusion-ui``: headless all that the page does, over the same `Workspace`."""
 
-from fusion_ui.cli import evaluating, examining, merging, projects, sweeping  # each registers its commands
+from fusion_ui.cli import (  # each registers its commands
+    evaluating,
+    examining,
+    inspecting,
+    merging,
+    projects,
+    sweeping,
+)
 from fusion_ui.cli.application import main
 
-__all__ = ["evaluating", "examining", "main", "merging", "projects", "sweeping"]
+__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "projects", "sweeping"]

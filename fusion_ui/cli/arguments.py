@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fusion_ui.cli.terminal import print_notes
 from fusion_ui.errors import DomainError, ParameterError
 from fusion_ui.settings import read_settings
 
@@ -19,6 +20,9 @@ Set = Annotated[
     ),
 ]
 TextColumn = Annotated[str, typer.Option("--text-column", help="Column that holds the text.")]
+PairColumn = Annotated[
+    str | None, typer.Option("--pair-column", help="Column that holds the second text, for models that judge pairs.")
+]
 LabelColumn = Annotated[str, typer.Option("--label-column", help="Column that holds the label.")]
 
 
@@ -58,8 +62,8 @@ def recipe_from(path: Path, parameters: list[str] | None) -> Any:
     return changed
 
 
-def domains_from(data: list[str], text_column: str, label_column: str) -> list[Any]:
-    """One domain for each text of the form ``NAME=FILE``."""
+def domains_from(data: list[str], text_column: str, label_column: str, pair_column: str | None) -> list[Any]:
+    """One domain for each text of the form ``NAME=FILE``; what was decided while reading is printed."""
     from fusion_ui.domains.loaders import load_domain
 
     domains = {}
@@ -67,5 +71,6 @@ def domains_from(data: list[str], text_column: str, label_column: str) -> list[A
         name, separator, path = text.partition("=")
         if not separator or not name or name in domains:
             raise DomainError(f"Write --data NAME=FILE, each name once. Got {text!r} instead.")
-        domains[name] = load_domain(Path(path), name, text_column, label_column)
+        domains[name] = load_domain(Path(path), name, text_column, label_column, pair_column=pair_column)
+    print_notes(f"{name}: {note}" for name, domain in domains.items() for note in domain.notes)
     return list(domains.values())

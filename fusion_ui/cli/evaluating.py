@@ -14,13 +14,14 @@ from fusion_ui.cli.arguments import (
     AsJson,
     Data,
     LabelColumn,
+    PairColumn,
     Set,
     TextColumn,
     domains_from,
     open_workspace,
     recipe_from,
 )
-from fusion_ui.cli.terminal import clear_line, terminal_progress
+from fusion_ui.cli.terminal import clear_line, print_notes, terminal_progress
 
 
 @app.command()
@@ -31,6 +32,7 @@ def evaluate(
     parameters: Set = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    pair_column: PairColumn = None,
 ) -> None:
     """Accuracy with a 95 % interval on each data file."""
     from fusion_ui.checkpoints.finding import find_checkpoint
@@ -38,12 +40,13 @@ def evaluate(
     from fusion_ui.sources.local import is_directory
 
     workspace, started = open_workspace(), time.perf_counter()
-    domains, in_domain = domains_from(data, text_column, label_column), list[str]()
+    domains, in_domain = domains_from(data, text_column, label_column, pair_column), list[str]()
     if is_directory(what):
         model = find_checkpoint(Path(what).name, what, workspace.settings)
         candidate, evaluation = checkpoint_candidate("model", model.name, model), workspace.evaluation(domains, model)
     else:
         plan = workspace.plan(recipe_from(Path(what), parameters))
+        warn_of_overlap(plan, domains)
         candidate, evaluation = workspace.candidate(plan), workspace.evaluation_of(domains, plan)
         in_domain = [expert.name for expert in plan.experts]
     scores = list(workspace.evaluate([candidate], evaluation, in_domain, terminal_progress()))[-1]
@@ -52,6 +55,14 @@ def evaluate(
         print(json.dumps({"model": what, "seconds": round(seconds, 3), **scores.describe()}, indent=2))
     else:
         print_scores(candidate.title, scores)
+
+
+def warn_of_overlap(plan: Any, domains: list[Any]) -> None:
+    """Name the sentences that the merge is calibrated on and evaluated on."""
+    from fusion_ui.domains.checks import describe_overlaps
+
+    found = describe_overlaps(domains, plan.calibration_text)
+    print_notes((f"{sentence} The merge is calibrated on the latter." for sentence in found), "warning")
 
 
 def print_scores(title: str, scores: Any) -> None:

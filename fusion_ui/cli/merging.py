@@ -10,8 +10,16 @@ from typing import Annotated
 import typer
 
 from fusion_ui.cli.application import app
-from fusion_ui.cli.arguments import AsJson, LabelColumn, Set, TextColumn, open_workspace, recipe_from
-from fusion_ui.cli.terminal import terminal_progress
+from fusion_ui.cli.arguments import (
+    AsJson,
+    LabelColumn,
+    PairColumn,
+    Set,
+    TextColumn,
+    open_workspace,
+    recipe_from,
+)
+from fusion_ui.cli.terminal import print_notes, terminal_progress
 from fusion_ui.errors import ParameterError
 
 
@@ -22,6 +30,7 @@ def stats(
     out: Annotated[Path, typer.Option(help="File to write, ending in .safetensors.")],
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    pair_column: PairColumn = None,
     num_examples: Annotated[int, typer.Option(min=1)] = 256,
     seed: int = 0,
     count_padding: Annotated[
@@ -59,7 +68,9 @@ def stats(
     workspace = open_workspace()
     # Labels are read so that a wrong column is noticed. No statistic uses them, so without them it is the same text
     # as a recipe's calibration data, measured once for both.
-    domain = replace(load_domain(data, data.stem, text_column, label_column), labels=())
+    read = load_domain(data, data.stem, text_column, label_column, pair_column=pair_column)
+    print_notes(read.notes)
+    domain = replace(read, labels=())
     how = StatisticSettings(num_examples, seed, count_padding, token_counts, input_sums)
     if kind != "gram" and how.is_extended:
         raise ParameterError(f"--token-counts and --input-sums belong to --kind gram. Got --kind {kind} instead.")
@@ -85,7 +96,9 @@ def merge(
 
     check_destination(out)
     workspace = open_workspace()
-    merged = workspace.export(workspace.plan(recipe_from(recipe, parameters)), out, terminal_progress())
+    plan = workspace.plan(recipe_from(recipe, parameters))
+    print_notes(f"{domain.name}: {note}" for domain in plan.calibration_text for note in domain.notes)
+    merged = workspace.export(plan, out, terminal_progress())
     paths = ", ".join(f"{count} by {path}" for path, count in merged.describe()["paths"].items())
     print(f"{out}: {len(merged.tensors)} tensors in {merged.seconds:.2f} s ({paths})")
 

@@ -14,13 +14,14 @@ from fusion_ui.cli.arguments import (
     AsJson,
     Data,
     LabelColumn,
+    PairColumn,
     Set,
     TextColumn,
     domains_from,
     open_workspace,
     recipe_from,
 )
-from fusion_ui.cli.evaluating import print_scores
+from fusion_ui.cli.evaluating import print_scores, warn_of_overlap
 from fusion_ui.cli.terminal import clear_line, terminal_progress
 from fusion_ui.errors import ParameterError
 
@@ -44,6 +45,7 @@ def sweep(
     parameters: Set = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    pair_column: PairColumn = None,
 ) -> None:
     """Accuracy at several values of a parameter, alpha if not said, and the best mean.
 
@@ -54,7 +56,8 @@ def sweep(
     workspace = open_workspace()
     plan = workspace.plan(recipe_from(recipe, parameters))
     name, values = _read_values(type(plan.method), alpha, over)
-    select, kept = (domains_from(files, text_column, label_column) for files in (data, report or []))
+    select, kept = (domains_from(files, text_column, label_column, pair_column) for files in (data, report or []))
+    warn_of_overlap(plan, [*select, *kept])
     evaluation = workspace.evaluation_of(select, plan)
     in_domain = [expert.name for expert in plan.experts]
     if best:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 from fusion_ui.progress import Progress
 
@@ -20,3 +21,10 @@ def clear_line() -> None:
     """Remove the progress line before something else is printed."""
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
+
+
+def print_notes(notes: Iterable[str], kind: str = "note") -> None:
+    """Sentences about what was read, on standard error, where they stay out of a command's output."""
+    for note in notes:
+        clear_line()
+        print(f"{kind}: {note}", file=sys.stderr)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-TokenIds = tuple[int, ...]
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text, or a pair of texts, as a model reads it.
+
+    Attributes:
+        ids: token ids, special tokens included.
+        types: which text of a pair each token belongs to; empty where the model is not told so.
+    """
+
+    ids: tuple[int, ...]
+    types: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,27 +34,36 @@ class Batch:
     indices: tuple[int, ...]
     input_ids: Int[Tensor, "text token"]
     attention_mask: Int[Tensor, "text token"]
+    token_type_ids: Int[Tensor, "text token"] | None = None
 
 
-def make_batches(tokens: Sequence[TokenIds], indices: Sequence[int], pad_id: int, max_tokens: int) -> Iterator[Batch]:
-    """Sort the texts at `indices` by length and pad them into batches of at most `max_tokens` padded tokens."""
-    order = sorted(indices, key=lambda i: len(tokens[i]))
-    batch: list[int] = []
-    for i in order:
-        if batch and len(tokens[i]) * (len(batch) + 1) > max_tokens:
-            yield pad_batch(tokens, batch, pad_id)
-            batch = []
-        batch.append(i)
-    if batch:
-        yield pad_batch(tokens, batch, pad_id)
+def make_batches(texts: Sequence[EncodedText], indices: Sequence[int], pad_id: int, max_tokens: int) -> Iterator[Batch]:
+    """Sort the texts at `indices` by length and pad them into batches of at most `max_tokens` padded tokens.
+
+    Texts with and without token types stay apart: no types are not the same as types of zero to every model.
+    """
+    order = sorted(indices, key=lambda i: (bool(texts[i].types), len(texts[i])))
+    for _, alike in groupby(order, key=lambda i: bool(texts[i].types)):
+        batch: list[int] = []
+        for i in alike:
+            if batch and len(texts[i]) * (len(batch) + 1) > max_tokens:
+                yield pad_batch(texts, batch, pad_id)
+                batch = []
+            batch.append(i)
+        yield pad_batch(texts, batch, pad_id)
 
 
-def pad_batch(tokens: Sequence[TokenIds], indices: Sequence[int], pad_id: int) -> Batch:
-    """Pad the texts at `indices` on the right to the longest of them."""
-    width = max(len(tokens[i]) for i in indices)
-    input_ids = torch.full((len(indices), width), pad_id)
-    mask = torch.zeros(len(indices), width, dtype=torch.long)
-    for row, i in enumerate(indices):
-        input_ids[row, : len(tokens[i])] = torch.tensor(tokens[i])
-        mask[row, : len(tokens[i])] = 1
-    return Batch(tuple(indices), input_ids, mask)
+def pad_batch(texts: Sequence[EncodedText], indices: Sequence[int], pad_id: int) -> Batch:
+    """Pad the texts at `indices`, all with token types or all without, on the right to the longest of them."""
+    input_ids = _pad([texts[i].ids for i in indices], pad_id)
+    mask = _pad([(1,) * len(texts[i]) for i in indices], 0)
+    types = [texts[i].types for i in indices]
+    return Batch(tuple(indices), input_ids, mask, _pad(types, 0) if types[0] else None)
+
+
+def _pad(rows: Sequence[tuple[int, ...]], filling: int) -> Int[Tensor, "text token"]:
+    width = max(map(len, rows))
+    padded = torch.full((len(rows), width), filling)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = torch.tensor(row)
+    return padded

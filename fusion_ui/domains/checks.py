@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from fusion_ui.domains.domain import Domain
 
@@ -19,6 +20,33 @@ def find_overlap(a: Domain, b: Domain) -> tuple[str, ...]:
         if key in known:
             found.setdefault(key, text)
     return tuple(found.values())
+
+
+def describe_overlap(a: Domain, b: Domain) -> str | None:
+    """A sentence on the texts of `a` that `b` has too, with the first of them; None where there are none."""
+    shared = find_overlap(a, b)
+    if not shared:
+        return None
+    number = "1 sentence" if len(shared) == 1 else f"{len(shared):,} sentences"
+    stand = "stands" if len(shared) == 1 else "stand"
+    return f"{number} of {a.name} ({a.split}) {stand} in {b.name} ({b.split}) too, for example {shared[0][:60]!r}."
+
+
+def describe_overlaps(evaluated: Iterable[Domain], calibration: Sequence[Domain]) -> list[str]:
+    """`describe_overlap` of each of the one with each of the other."""
+    found = [describe_overlap(a, b) for a in evaluated for b in calibration]
+    return [sentence for sentence in found if sentence is not None]
+
+
+def find_duplicates(domain: Domain) -> tuple[int, ...]:
+    """Positions of the examples that stand further up already, compared as by `find_overlap`."""
+    known: set[tuple[str, ...]] = set()
+    repeated = []
+    for position, key in enumerate(_keys(domain, bool(domain.pairs))):
+        if key in known:
+            repeated.append(position)
+        known.add(key)
+    return tuple(repeated)
 
 
 def count_labels(domain: Domain) -> dict[str, int]:

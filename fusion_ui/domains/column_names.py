@@ -29,6 +29,8 @@ LABEL_NAMES = (
     *("intent", "topic", "target", "stars", "rating", "score", "answer", "y"),
 )
 
+WELL_KNOWN = {*TEXT_NAMES, *LABEL_NAMES, *(name for pair in PAIR_NAMES for name in pair)}
+
 MAX_CLASSES = 100
 LONGEST_NAME = 60
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from fusion_ui.domains.column_names import (
     looks_like_data,
 )
 from fusion_ui.domains.data_files import is_delimited, read_table
+from fusion_ui.domains.table import Row
 
 SAMPLE_ROWS = 1000
 LONGEST_CELL = 300
@@ -48,14 +49,15 @@ class Preview:
         columns: as `load_domain` takes them: ``#1`` and so on where the first row is data.
         rows: the first rows; cells cut to `LONGEST_CELL` characters, "" where missing.
         guess: the columns that are likely meant.
-        num_rows: rows in the whole file, those without text or label too.
-        num_by_label: how often each label occurs in the whole file, most frequent first; empty without a label column.
+        num_rows: rows in the whole file, those without text or label too; None where a hub dataset does not say.
+        num_by_label: how often each label occurs in the whole file, most frequent first; empty without a label column,
+            and of a hub dataset, which is not read whole.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     guess: ColumnGuess
-    num_rows: int
+    num_rows: int | None
     num_by_label: Mapping[str, int]
 
 
@@ -76,8 +78,12 @@ def preview(path: Path, num_rows: int = 5) -> Preview:
         guess = replace(guess, reason=f"The first row looks like data, so columns go by position. {guess.reason}")
     label_cells = table.column(table.columns.index(guess.label_column)) if guess.label_column else ()
     counts = Counter(label for cell in label_cells if (label := _shown(cell, is_label=True)))
-    rows = tuple(tuple(_shown(cell)[:LONGEST_CELL] for cell in row) for row in table.head(num_rows))
-    return Preview(table.columns, rows, guess, table.num_rows, dict(counts.most_common()))
+    return Preview(table.columns, show_rows(table.head(num_rows)), guess, table.num_rows, dict(counts.most_common()))
+
+
+def show_rows(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
+    """Rows as a preview shows them."""
+    return tuple(tuple(_shown(cell)[:LONGEST_CELL] for cell in row) for row in rows)
 
 
 def guess_columns(frame: pd.DataFrame) -> ColumnGuess:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fusion_ui.domains.batches import Batch, TokenIds, make_batches
+from fusion_ui.domains.batches import Batch, EncodedText, make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.progress import Progress
 from fusion_ui.tasks.sequence_classification import Tokenizer
@@ -31,11 +31,11 @@ class EncodedDomain:
     """A domain in evaluation order, tokenised, its labels as positions in the model's label names."""
 
     domain: Domain
-    tokens: tuple[TokenIds, ...]
+    texts: tuple[EncodedText, ...]
     labels: tuple[int, ...]
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.texts)
 
 
 def encode_domain(domain: Domain, tokenizer: Tokenizer, label_names: tuple[str, ...]) -> EncodedDomain:
@@ -47,8 +47,8 @@ def encode_domain(domain: Domain, tokenizer: Tokenizer, label_names: tuple[str, 
     labels = domain.encode_labels(label_names)
     order = list(range(len(labels)))
     random.Random(0).shuffle(order)
-    tokens = tokenizer.encode(domain.texts)
-    return EncodedDomain(domain, tuple(tokens[i] for i in order), tuple(labels[i] for i in order))
+    texts = tokenizer.encode(domain.texts, domain.pairs)
+    return EncodedDomain(domain, tuple(texts[i] for i in order), tuple(labels[i] for i in order))
 
 
 def chunk_ends(num_examples: int) -> list[int]:
@@ -78,9 +78,9 @@ def compute_chunk(
         for encoded in domains
         for i in range(len(known.get(encoded.domain.name, ())), min(end, len(encoded)))
     ]
-    tokens = [encoded.tokens[i] for encoded, i in wanted]
+    texts = [encoded.texts[i] for encoded, i in wanted]
     rows: list[Tensor] = [torch.empty(0)] * len(wanted)
-    for batch in make_batches(tokens, range(len(tokens)), pad_id, max_tokens):
+    for batch in make_batches(texts, range(len(texts)), pad_id, max_tokens):
         with progress.turn():
             computed = compute(batch)
         for index, row in zip(batch.indices, computed, strict=True):

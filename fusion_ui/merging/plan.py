@@ -57,6 +57,11 @@ class MergePlan:
         return ", ".join(part.describe() for part in (self.method, self.layer_scaling) if part)
 
     @property
+    def calibration_text(self) -> tuple[Domain, ...]:
+        """The text that statistics are measured on, of the experts that are not calibrated by a file of statistics."""
+        return tuple(source for source in self.calibration if isinstance(source, Domain))
+
+    @property
     def label_names(self) -> list[tuple[str, ...]]:
         """Each expert's labels in the order of its head, under the names that the recipe gives them."""
         return [
@@ -223,13 +228,16 @@ def _find_calibration(expert: str, calibration: Calibration | None, method: Merg
         return Path(calibration.statistics)
     assert calibration.data is not None  # the recipe's own check: exactly one of the two
     # Statistics need no labels, so a missing label column is not asked for.
-    return _read_text(Path(calibration.data), expert, calibration.text_column, _stamp(Path(calibration.data)))
+    path = Path(calibration.data)
+    return _read_text(path, expert, calibration.text_column, calibration.pair_column, _stamp(path))
 
 
 @lru_cache(maxsize=64)
-def _read_text(path: Path, expert: str, text_column: str, stamp: tuple[int, int] | None) -> Domain:
+def _read_text(
+    path: Path, expert: str, text_column: str, pair_column: str | None, stamp: tuple[int, int] | None
+) -> Domain:
     """The calibration text, read again only when the file has changed: a slider asks for it many times a second."""
-    return load_domain(path, expert, text_column, None)
+    return load_domain(path, expert, text_column, None, pair_column=pair_column)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -28,6 +28,8 @@ class Calibration(_Part):
 
     data: str | None = None
     text_column: str = "text"
+    pair_column: str | None = None
+    """The second text of each example, where the model judges pairs of sentences."""
     label_column: str | None = "label"
     statistics: str | None = None
 

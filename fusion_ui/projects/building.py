@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import tempfile
 from dataclasses import replace
@@ -13,12 +14,11 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.checkpoints.similarity import find_strangers
-from fusion_ui.domains.checks import find_overlap
+from fusion_ui.domains.checks import describe_overlaps, find_duplicates
 from fusion_ui.domains.domain import Domain
-from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import DomainError, RecipeError
 from fusion_ui.projects.corpus import split_sentences
-from fusion_ui.projects.project import Project, ProjectDomain, ProjectExpert
+from fusion_ui.projects.project import Project, ProjectDomain, ProjectExpert, read_split
 from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.sharing import check_belongs
 
@@ -28,6 +28,7 @@ MIN_SENTENCES = 30
 """Of a domain, so that each of its three parts says something."""
 SHARES = {"calibrate": (0.4, 400), "select": (0.2, 400), "report": (0.4, 600)}
 """Part -> share of a file's sentences, and how many at most."""
+PAIR_COLUMN = "pair"
 
 
 def blank_project() -> Project:
@@ -71,7 +72,7 @@ def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tup
     name = _free_name(name or source.name, [d.name for d in project.domains])
     if not source.labels:
         raise DomainError(f"The domain {name} has no labels, so nothing can be scored on it. Choose its label column.")
-    frame = pd.DataFrame({"text": source.texts, "label": source.labels}).drop_duplicates("text")
+    frame, notes = _tidy(source)
     if len(frame) < MIN_SENTENCES:
         raise DomainError(
             f"The domain {name} has {len(frame)} different sentences. At least {MIN_SENTENCES} are needed, "
@@ -81,17 +82,16 @@ def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tup
     folder.mkdir(parents=True, exist_ok=True)
     target = Path(tempfile.mkdtemp(dir=folder))  # never one that was there: what reads it goes by its path
     for split, rows in split_sentences(frame, sizes, seed=0).items():
-        rows.to_csv(target / f"{split}.csv", index=False)
+        # All in quotes: pandas writes a lone carriage return without, and no reader can tell it from a row's end.
+        rows.to_csv(target / f"{split}.csv", index=False, quoting=csv.QUOTE_ALL)
     files = {split: target / f"{split}.csv" for split in SHARES}
     # No model is trained on it here, so calibration text stands where a reference model would learn from.
     parts = files["calibrate"], files["calibrate"], files["select"], files["report"]
-    domain = ProjectDomain(name, name, *parts)
+    domain = ProjectDomain(name, name, *parts, pair_column=PAIR_COLUMN if source.pairs else None)
     owner = next((e for e in project.experts if not e.domain and e.name == name), None) or next(
         (e for e in project.experts if not e.domain), None
     )
     experts = tuple(replace(e, domain=name) if e is owner else e for e in project.experts)
-    repeated = len(source.texts) - len(frame)
-    notes = [*source.notes, *([f"{repeated} repeated sentences were left out."] if repeated else [])]
     notes += _overlaps(project, domain)
     return replace(project, domains=(*project.domains, domain), experts=experts), notes
 
@@ -123,19 +123,23 @@ def remove(project: Project, name: str) -> Project:
     return replace(project, experts=kept, domains=domains)
 
 
+def _tidy(source: Domain) -> tuple[pd.DataFrame, list[str]]:
+    """Each example once and none with an empty cell, and notes on the source and on what was left out."""
+    columns = {"text": source.texts, "label": source.labels} | ({PAIR_COLUMN: source.pairs} if source.pairs else {})
+    frame = pd.DataFrame(columns)
+    blank = {i for i, row in enumerate(zip(*columns.values(), strict=True)) if not all(map(str.strip, row))}
+    repeated = set(find_duplicates(source)) - blank
+    notes = list(source.notes)
+    notes += [f"{len(blank)} rows with an empty {' or '.join(columns)} were left out."] if blank else []
+    notes += [f"{len(repeated)} repeated sentences were left out."] if repeated else []
+    return frame.drop(index=sorted(blank | repeated)), notes
+
+
 def _overlaps(project: Project, added: ProjectDomain) -> list[str]:
     """Sentences for reporting that stand in another domain's calibration text, or the other way round."""
-    notes = []
-    mine = {split: load_domain(getattr(added, split), added.name) for split in ("calibrate", "report")}
-    for other in project.domains:
-        for own, theirs in (("report", "calibrate"), ("calibrate", "report")):
-            shared = find_overlap(mine[own], load_domain(getattr(other, theirs), other.name))
-            if shared:
-                notes.append(
-                    f"{len(shared)} sentences of {added.name} ({own}) stand in {other.name} ({theirs}) too, "
-                    f"for example {shared[0][:60]!r}."
-                )
-    return notes
+    calibrate, report = (read_split(added, split) for split in ("calibrate", "report"))
+    notes = describe_overlaps([report], [read_split(other, "calibrate") for other in project.domains])
+    return notes + describe_overlaps([calibrate], [read_split(other, "report") for other in project.domains])
 
 
 def _free_name(name: str, taken: list[str]) -> str:

@@ -8,11 +8,10 @@ from dataclasses import replace
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import read_header
 from fusion_ui.checkpoints.heads import output_parameters
-from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import FusionError, RecipeError
 from fusion_ui.merging.labels import Heads, align_labels
-from fusion_ui.projects.project import Project, ProjectDomain, ProjectExpert, Renames
+from fusion_ui.projects.project import Project, ProjectExpert, Renames
 
 MAX_LABEL = 80
 MAX_DATA_LABELS = 50
@@ -90,13 +89,6 @@ def label_names(expert: ProjectExpert) -> tuple[str, ...]:
     """The labels of a model under the names that they go by in the project, in the order of its head."""
     names = dict(expert.labels)
     return tuple(names.get(label, label) for label in own_labels(expert))
-
-
-def read_split(domain: ProjectDomain, split: str) -> Domain:
-    """One split of a project's domain, its labels under the names that they go by."""
-    found = load_domain(getattr(domain, split), domain.name, title=domain.title)
-    names = dict(domain.labels)
-    return replace(found, labels=tuple(names.get(label, label) for label in found.labels)) if names else found
 
 
 def _checkpoint(expert: ProjectExpert) -> Checkpoint:

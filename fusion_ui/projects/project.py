@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.loaders import load_domain
 
 SPLITS = ("train", "calibrate", "select", "report")
 Renames = tuple[tuple[str, str], ...]
@@ -40,6 +43,7 @@ class ProjectDomain:
 
     Attributes:
         labels: as of `ProjectExpert`, for the labels in the files.
+        pair_column: column of the second texts, where the examples are pairs.
     """
 
     name: str
@@ -49,6 +53,7 @@ class ProjectDomain:
     select: Path
     report: Path
     labels: Renames = ()
+    pair_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,3 +85,14 @@ class Project:
             "experts": [{"name": e.name, "model": str(e.model)} for e in self.experts],
             "domains": [{"name": d.name} | {s: str(getattr(d, s)) for s in SPLITS} for d in self.domains],
         }
+
+
+def read_split(domain: ProjectDomain, split: str) -> Domain:
+    """One of the `SPLITS` of a domain, with pairs where it has them, its labels under the names that they go by.
+
+    Raises:
+        DomainError: its file is gone or damaged.
+    """
+    found = load_domain(getattr(domain, split), domain.name, title=domain.title, pair_column=domain.pair_column)
+    names = dict(domain.labels)
+    return replace(found, labels=tuple(names.get(label, label) for label in found.labels)) if names else found

@@ -6,21 +6,18 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from fusion_ui.errors import DomainError, SourceError, SourceUnavailableError
+from fusion_ui.errors import DomainError, SourceUnavailableError
+from fusion_ui.sources.hub_card import Card, Splits, find_configs, find_default, read_card
 from fusion_ui.sources.hub_dataset import CONVERTED, DatasetFiles, open_dataset
 
 ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".csv.gz", ".tsv.gz", ".jsonl.gz")
-MAX_CARD_BYTES = 1 << 20
 KEYWORDS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "dev", "val"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
 """Words in a path that name a split, as the library `datasets` reads them."""
-
-Splits = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class DatasetLayout:
     files: DatasetFiles = field(repr=False)
     configs: Mapping[str, Splits]
     default: str
-    card: Mapping[str, Any] = field(repr=False)
+    card: Card = field(repr=False)
 
 
 def read_layout(repository: str, revision: str | None = None, token: str | None = None) -> DatasetLayout:
@@ -50,9 +47,9 @@ def read_layout(repository: str, revision: str | None = None, token: str | None 
         SourceError, SourceUnavailableError: as `open_dataset`.
     """
     files = open_dataset(repository, revision, token)
-    card = _read_card(files)
+    card = read_card(files)
     paths = [path for path in sorted(files.sizes) if _is_data(path)]
-    configs, default = _from_card(card, paths), ""
+    configs, default = find_configs(card, paths, _from_names), find_default(card)
     if not configs and paths:
         configs = {"default": _from_names(paths)}
     if not configs and revision is None:
@@ -66,83 +63,35 @@ def read_layout(repository: str, revision: str | None = None, token: str | None 
             f"The dataset {repository} has no file that can be read here. It needs one that ends in "
             f"{', '.join(ENDINGS)}; a dataset made by a script or of pictures or archives does not fit."
         )
-    marked = [entry["config_name"] for entry in _entries(card) if entry.get("default") is True]
-    for name in [*marked, "default", *(configs if len(configs) == 1 else ())]:
-        default = default or (name if name in configs else "")
-    return DatasetLayout(files, configs, default, card)
+    candidates = [default, "default", *(configs if len(configs) == 1 else ())]
+    return DatasetLayout(files, configs, next((name for name in candidates if name in configs), ""), card)
+
+
+def choose_split(layout: DatasetLayout, config: str | None, split: str | None) -> tuple[str, str]:
+    """Configuration and split: those asked for, else the default, ``train``, or the only one.
+
+    Raises:
+        DomainError: there is none of that name, or there are several and none was asked for; the message lists them.
+    """
+    what = f"The dataset {layout.files.repository}"
+    config = _choose(what, "configuration", config, layout.configs, layout.default)
+    splits = layout.configs[config]
+    return config, _choose(f"{what} ({config})", "split", split, splits, "train" if "train" in splits else "")
+
+
+def _choose(what: str, kind: str, asked: str | None, existing: Mapping[str, object], default: str) -> str:
+    chosen = asked if asked is not None else default or (next(iter(existing)) if len(existing) == 1 else "")
+    if chosen not in existing:
+        problem = f"has no {kind} {asked[:80]!r}" if asked is not None else f"has several {kind}s; choose one"
+        names = ", ".join(existing)
+        raise DomainError(f"{what} {problem}. It has: {names[:500]}{' ...' if len(names) > 500 else ''}.")
+    return chosen
 
 
 def _is_data(path: str) -> bool:
     hidden = any(part.startswith((".", "__")) for part in path.split("/"))
     name = posixpath.basename(path).lower()
     return not hidden and name.endswith(ENDINGS) and name not in ("dataset_infos.json", "config.json", "state.json")
-
-
-def _read_card(files: DatasetFiles) -> dict[str, Any]:
-    """The YAML between two lines of three dashes at the top of README.md; empty where there is none."""
-    import yaml
-
-    if not 0 < files.sizes.get("README.md", 0) <= MAX_CARD_BYTES:
-        return {}
-    with files.open_file("README.md") as file:
-        text = file.read().decode("utf-8", "replace")
-    found = re.match(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|$)", text, re.DOTALL)
-    try:
-        card = yaml.safe_load(found[1]) if found else {}
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        raise SourceError(f"The card of the dataset {files.repository} cannot be read: {reason}.") from None
-    return card if isinstance(card, dict) else {}
-
-
-def _entries(card: Mapping[str, Any]) -> list[dict[str, Any]]:
-    entries = card.get("configs")
-    named = [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
-    return [e | {"config_name": str(e["config_name"])} for e in named if e.get("config_name") is not None]
-
-
-def _from_card(card: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Splits]:
-    """What ``configs`` in the card says. Its patterns pick from the dataset's own files and can name no other place."""
-    configs: dict[str, Splits] = {}
-    for entry in _entries(card):
-        folder = str(entry.get("data_dir") or "").strip("/")
-        inside = [path for path in paths if not folder or path.startswith(folder + "/")]
-        if "data_files" not in entry:
-            splits = _from_names(inside)
-        else:
-            splits = {
-                split: tuple(found)
-                for split, patterns in _patterns(entry["data_files"]).items()
-                if (found := [p for p in inside if any(_fits(p, posixpath.join(folder, q)) for q in patterns)])
-            }
-        if splits:
-            configs[entry["config_name"]] = splits
-    return configs
-
-
-def _patterns(value: Any) -> dict[str, list[str]]:
-    """``data_files`` in each of the forms in which cards write it, as split -> patterns."""
-
-    def listed(patterns: Any) -> list[str]:
-        return [str(p) for p in patterns] if isinstance(patterns, list) else [str(patterns)]
-
-    if isinstance(value, dict):
-        return {str(split): listed(patterns) for split, patterns in value.items()}
-    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
-        return {str(item.get("split", "train")): listed(item.get("path", [])) for item in value}
-    return {"train": listed(value)}
-
-
-def _fits(path: str, pattern: str) -> bool:
-    from fsspec.utils import glob_translate
-
-    pattern = posixpath.normpath(pattern)
-    if len(pattern) > 300 or pattern.count("*") > 8:  # more would make the regular expression slow, on purpose
-        return False
-    try:
-        return re.fullmatch(glob_translate(pattern), path) is not None
-    except (ValueError, re.error):
-        return path == pattern
 
 
 def _from_names(paths: Sequence[str]) -> Splits:

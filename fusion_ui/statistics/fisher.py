@@ -12,11 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusion_ui.domains.batches import TokenIds, pad_batch
+from fusion_ui.domains.batches import EncodedText, pad_batch
 from fusion_ui.progress import Progress
+from fusion_ui.tasks.sequence_classification import model_inputs
 
 
-def accumulate_fisher(model: nn.Module, tokens: Sequence[TokenIds], progress: Progress) -> dict[str, Tensor]:
+def accumulate_fisher(model: nn.Module, texts: Sequence[EncodedText], progress: Progress) -> dict[str, Tensor]:
     """Squared gradients of every parameter, averaged over the texts and weighted over the labels.
 
     Texts go one by one: the square of a batch's mean gradient is not the mean of squared gradients. Embedding tables
@@ -24,7 +25,7 @@ def accumulate_fisher(model: nn.Module, tokens: Sequence[TokenIds], progress: Pr
 
     Args:
         model: in eval mode; its parameters' `requires_grad` are restored afterwards.
-        tokens: one tuple of token ids a text; no padding is involved.
+        texts: tokenised; no padding is involved.
 
     Returns:
         Parameter name -> F of the same shape, float32.
@@ -32,18 +33,17 @@ def accumulate_fisher(model: nn.Module, tokens: Sequence[TokenIds], progress: Pr
     parameters = dict(model.named_parameters())
     fisher = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
     with _gradients(model):
-        for done, ids in enumerate(tokens):
-            progress.report(done / len(tokens), f"{done} of {len(tokens)} texts")
+        for done, text in enumerate(texts):
+            progress.report(done / len(texts), f"{done} of {len(texts)} texts")
             with progress.turn():
-                _add_text(fisher, model, parameters, ids, len(tokens))
+                _add_text(fisher, model, parameters, text, len(texts))
     return fisher
 
 
 def _add_text(
-    fisher: dict[str, Tensor], model: nn.Module, parameters: Mapping[str, Tensor], ids: TokenIds, num_texts: int
+    fisher: dict[str, Tensor], model: nn.Module, parameters: Mapping[str, Tensor], text: EncodedText, num_texts: int
 ) -> None:
-    batch = pad_batch([ids], [0], 0)
-    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits[0]
+    logits = model(**model_inputs(model, pad_batch([text], [0], 0))).logits[0]
     terms = _terms(logits)
     for number, (output, share) in enumerate(terms, start=1):
         gradients = torch.autograd.grad(

@@ -18,6 +18,7 @@ from fusion_ui.domains.batches import Batch
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
 from fusion_ui.statistics.statistic import LinearInput
+from fusion_ui.tasks.sequence_classification import model_inputs
 
 ROWS_PER_BLOCK = 512
 """Rows multiplied in float32 before they are added in float64."""
@@ -101,16 +102,16 @@ class GramCollector:
     @torch.inference_mode()
     def run(self, model: nn.Module, batch: Batch, count_padding: bool) -> None:
         """Run one batch through `model` and add what the layers see."""
-        input_ids, mask = batch.input_ids, batch.attention_mask
+        given, mask = model_inputs(model, batch), batch.attention_mask
         counted = torch.ones_like(mask) if count_padding else mask
         if len(mask) == 1 and getattr(getattr(model, "config", None), "relative_attention", False):
             # DeBERTa also projects its (1, position, n) table of relative positions. Beside a second text that is
             # not counted, a lone text can never be taken for it.
-            input_ids, mask = input_ids.repeat(2, 1), mask.repeat(2, 1)
+            given = {name: values.repeat(2, 1) for name, values in given.items()}
             counted = torch.cat([counted, torch.zeros_like(counted)])
         # The last batch's inputs are forgotten; they were kept alive so that identity means the same tensor.
         self.seen, self.mask = [], counted.bool()
-        model(input_ids=input_ids, attention_mask=mask)
+        model(**given)
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _module, args: self._observe(name, args[0])

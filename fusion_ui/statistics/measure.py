@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.domains.batches import TokenIds, make_batches
+from fusion_ui.domains.batches import EncodedText, make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
@@ -64,11 +64,12 @@ def measure(
 
 def encode_sample(
     checkpoint: Checkpoint, domain: Domain, how: StatisticSettings, settings: Settings
-) -> tuple[list[TokenIds], int]:
-    """Token ids of the texts that a checkpoint is measured on, and the id that pads them."""
+) -> tuple[list[EncodedText], int]:
+    """The texts, or pairs, that a checkpoint is measured on as its tokenizer gives them, and the id that pads them."""
     tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
     chosen = sample_indices(len(domain.texts), how.num_examples, how.seed)
-    return tokenizer.encode([domain.texts[i] for i in chosen]), tokenizer.pad_id
+    pairs = [domain.pairs[i] for i in chosen] if domain.pairs else ()
+    return tokenizer.encode([domain.texts[i] for i in chosen], pairs), tokenizer.pad_id
 
 
 def _recall(path: Path) -> Statistic | None:
@@ -91,22 +92,22 @@ def _compute(
     settings: Settings,
     progress: Progress,
 ) -> Statistic:
-    tokens, pad_id = encode_sample(checkpoint, domain, how, settings)
+    texts, pad_id = encode_sample(checkpoint, domain, how, settings)
     model = load_model(checkpoint)
     inputs, token_counts = {}, {}
     if kind is StatisticKind.GRAM:
-        batches = list(make_batches(tokens, range(len(tokens)), pad_id, settings.max_tokens_per_batch))
+        batches = list(make_batches(texts, range(len(texts)), pad_id, settings.max_tokens_per_batch))
         tensors, inputs = accumulate_grams(model, batches, how.count_padding, progress, how.input_sums)
         token_counts = count_tokens(model, batches, how.count_padding) if how.token_counts else {}
     else:
-        tensors = accumulate_fisher(model, tokens, progress)
+        tensors = accumulate_fisher(model, texts, progress)
     return Statistic(
         kind=kind,
         checkpoint=checkpoint.fingerprint,
         domain=domain.fingerprint,
         settings=how,
-        num_examples=len(tokens),
-        num_tokens=sum(map(len, tokens)),
+        num_examples=len(texts),
+        num_tokens=sum(map(len, texts)),
         tensors=tensors,
         inputs=inputs,
         token_counts=token_counts,

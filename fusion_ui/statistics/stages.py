@@ -16,6 +16,7 @@ from torch import nn
 from fusion_ui.domains.batches import Batch
 from fusion_ui.errors import MergeError
 from fusion_ui.statistics.gram import linear_modules
+from fusion_ui.tasks.sequence_classification import model_inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ def _watch(model: nn.Module, batch: Batch) -> list[str]:
     handles = [module.register_forward_pre_hook(note(name)) for name, module in model.named_modules() if name]
     try:
         with torch.inference_mode():
-            model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+            model(**model_inputs(model, batch))
     finally:
         for handle in handles:
             handle.remove()

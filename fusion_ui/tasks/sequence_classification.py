@@ -1,10 +1,11 @@
-"""Sequence classification: one label a text."""
+"""Sequence classification: one label a text, or a pair of texts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.loading import load_classifier
-from fusion_ui.domains.batches import Batch, TokenIds
+from fusion_ui.domains.batches import Batch, EncodedText
 from fusion_ui.errors import CheckpointError
 
 
@@ -72,6 +73,8 @@ class Tokenizer:
         limits = [config.get("max_position_embeddings"), config.get("n_positions"), self._tokenizer.model_max_length]
         self.max_tokens = min([max_tokens, *(int(limit) for limit in limits if limit)])
         self._config_pad_id = config.get("pad_token_id")
+        # RoBERTa has an embedding for one type, DeBERTa for none: there is nothing to tell them.
+        self._has_types = config.get("type_vocab_size") not in (0, 1)
 
     @property
     def pad_id(self) -> int:
@@ -79,15 +82,43 @@ class Tokenizer:
         known = (i for i in (self._config_pad_id, self._tokenizer.pad_token_id) if i is not None)
         return next(known, 0)
 
-    def encode(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Token ids of each text, special tokens included, cut at `max_tokens`."""
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[EncodedText]:
+        """Tokens of each text, special tokens included, cut at `max_tokens`.
+
+        Args:
+            pairs: the second text of each example; of the two, the longer one is cut first.
+        """
+        encoded = self._tokenize(texts, pairs, truncation=True, max_length=self.max_tokens)
+        ids = [tuple(row) or (self.pad_id,) for row in encoded["input_ids"]]  # without a token there is nothing to read
+        if not (pairs and self._has_types and "token_type_ids" in encoded):
+            return [EncodedText(row) for row in ids]
+        types = [tuple(row) or (0,) for row in encoded["token_type_ids"]]
+        return [EncodedText(*both) for both in zip(ids, types, strict=True)]
+
+    def count_tokens(self, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[int]:
+        """How many tokens `encode` would give each text if none were cut."""
+        return [len(row) for row in self._tokenize(texts, pairs, verbose=False)["input_ids"]]
+
+    def _tokenize(self, texts: Sequence[str], pairs: Sequence[str], **options: Any) -> Mapping[str, Any]:
         if not texts:
-            return []
-        # A text that no tokenizer can take (half of a surrogate pair) loses just those characters.
-        readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+            return {"input_ids": []}
+        readable = [_readable(text) for text in texts]
+        second = [_readable(text) for text in pairs] or None
         with _refusing_panics(self._name):
-            encoded = self._tokenizer(readable, truncation=True, max_length=self.max_tokens)["input_ids"]
-        return [tuple(ids) or (self.pad_id,) for ids in encoded]  # without a single token there is nothing to read
+            return self._tokenizer(readable, second, **options)
+
+
+def model_inputs(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """What the model is called with: token types only where its forward takes them."""
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    if batch.token_type_ids is not None and _takes_types(type(model)):
+        inputs["token_type_ids"] = batch.token_type_ids
+    return inputs
+
+
+@cache
+def _takes_types(kind: type[nn.Module]) -> bool:
+    return "token_type_ids" in signature(kind.forward).parameters
 
 
 def compute_logits(
@@ -97,7 +128,7 @@ def compute_logits(
 
     The module is not changed, so one skeleton serves every merge.
     """
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    inputs = model_inputs(model, batch)
     with torch.inference_mode():
         if weights is None:
             return model(**inputs).logits
@@ -111,6 +142,11 @@ def _check_config(checkpoint: Checkpoint) -> None:
             f"The model {checkpoint.name} asks for the attention kernel {str(implementation)[:60]!r}. "
             "That would run code that is not part of Fusion UI and is refused."
         )
+
+
+def _readable(text: str) -> str:
+    """A text that no tokenizer can take (half of a surrogate pair) loses just those characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,8 +11,8 @@ from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_ca
 from fusion_ui.evaluation.combined import Ensemble
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.style import lighten
-from fusion_ui.projects.labels import label_names, read_split
-from fusion_ui.projects.project import Project
+from fusion_ui.projects.labels import label_names
+from fusion_ui.projects.project import Project, read_split
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import Workspace
 

@@ -159,8 +159,12 @@ def parse_pins(texts: Sequence[str]) -> tuple[Setting, ...]:
     return tuple(pins.values())
 
 
-def _calibration(expert: ProjectExpert, domain: ProjectDomain | None) -> dict[str, str]:
-    return {"data": str(domain.calibrate)} if domain else {"statistics": str(expert.statistics)}
+def _calibration(expert: ProjectExpert, domain: ProjectDomain | None) -> dict[str, str | None]:
+    return (
+        {"data": str(domain.calibrate), "pair_column": domain.pair_column}
+        if domain
+        else {"statistics": str(expert.statistics)}
+    )
 
 
 def default_calibration(project: Project, expert: ProjectExpert) -> str:
