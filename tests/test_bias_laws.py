@@ -118,7 +118,9 @@ def test_real_layers_get_the_least_squares_of_their_rows(make: Callable[[int], n
     assert written.keys() == states[0].keys() == merged.treatments.keys()
     rows = []
     for expert, source in zip(plan.experts, plan.calibration, strict=True):
-        rows.append(oracles.rows_by_loop(load_model(expert), Tokenizer(expert, 128).encode(source.texts)))
+        rows.append(
+            oracles.rows_by_loop(load_model(expert), [t.ids for t in Tokenizer(expert, 128).encode(source.texts)])
+        )
     num_biases = 0
     for name in rows[0]:
         bias = name.removesuffix("weight") + "bias"

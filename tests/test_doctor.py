@@ -284,7 +284,7 @@ def test_every_number_equals_numpys(workspace, tmp_path: Path, make: Callable, h
         workspace.prepare(plan)
     reports = {report.name: report for report in workspace.examine(plan)}
     merged = workspace.merge(plan)
-    texts = [Tokenizer(e, 128).encode(random_texts(20, i)) for i, e in enumerate(plan.experts)]
+    texts = [[text.ids for text in Tokenizer(e, 128).encode(random_texts(20, i))] for i, e in enumerate(plan.experts)]
     grams = [oracles.grams_by_loop(load_model(e), text) for e, text in zip(plan.experts, texts, strict=True)]
     states = [load_file(model / "model.safetensors") for model in models]
     assert reports.keys() == merged.tensors.keys()
@@ -345,7 +345,7 @@ def test_reports_are_kept_for_the_names_that_stand_in_their_sentences(workspace,
 def test_examining_reports_progress_and_can_be_stopped(workspace, tmp_path: Path):
     plan = plan_of(workspace, [write_model(tmp_path / f"e{i}", tiny_bert(i)) for i in range(2)])
     merged = workspace.merge(plan)
-    source = workspace._source(plan, Progress())
+    source = workspace._source(plan, Progress(), 0.5)[0]
     seen: list[float] = []
 
     def report(fraction: float, _: str) -> None:
@@ -388,7 +388,7 @@ def test_layers_without_a_whole_gram_say_why(workspace, tmp_path: Path):
     query = reports["deberta.encoder.layer.0.attention.self.query_proj.weight"]
     assert query.path == "cholesky" and any("are not tokens, were left out" in s for s in query.attention)
     # And an owner may leave a layer out of what is shared.
-    source = workspace._source(plan, Progress())
+    source = workspace._source(plan, Progress(), 0.5)[0]
     left = [leave_out(statistic, [query.name]) for statistic in source.statistics[StatisticKind.GRAM]]
     source = SlotSource(plan.experts, (0.5, 0.5), {StatisticKind.GRAM: left})
     (found,) = [r for r in examine(source, merge_once(source, RegMean()), RegMean()) if r.name == query.name]

@@ -16,7 +16,7 @@ from test_architectures import ALPHA, NUM_TEXTS, solve_active, write_texts
 from tiny_models import random_texts, random_tokens, tiny_bert, write_model
 from torch import Tensor, nn
 
-from fusion_ui.domains.batches import make_batches
+from fusion_ui.domains.batches import EncodedText, make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import MergeError, RecipeError, StoppedError
 from fusion_ui.merging.preflight import check_recipe
@@ -107,7 +107,7 @@ def test_an_architecture_is_merged_as_by_hand(architecture: str, settings: Setti
     workspace = Workspace(settings)
     plan = workspace.plan(make_recipe(directories, data))
     merged = workspace.merge(plan)
-    texts = [Tokenizer(e, 128).encode(random_texts(NUM_TEXTS, i)) for i, e in enumerate(plan.experts)]
+    texts = [[t.ids for t in Tokenizer(e, 128).encode(random_texts(NUM_TEXTS, i))] for i, e in enumerate(plan.experts)]
     models = [load_model(expert).double() for expert in plan.experts]
     expected = by_hand(architecture, models, texts)
     worst, linear = 0.0, oracles.grams_by_loop(models[0], texts[0][:1])
@@ -147,7 +147,7 @@ def test_layers_that_are_shared_or_missing_are_refused(settings: Settings, tmp_p
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
             return self.map(self.embedding(input_ids))
 
-    (batch,) = make_batches(random_tokens(2), range(2), 0, 10**6)
+    (batch,) = make_batches([EncodedText(ids) for ids in random_tokens(2)], range(2), 0, 10**6)
     with pytest.raises(MergeError, match="OneMap cannot be merged layer by layer: it has no list of layers"):
         find_stages(OneMap(), batch)
 
@@ -161,7 +161,7 @@ def test_it_is_the_papers_algorithm_on_bert(settings: Settings, tmp_path: Path):
     workspace = Workspace(settings)
     plan = workspace.plan(recipe.model_copy(update={"experts": experts}))
     merged = workspace.merge(plan)
-    texts = [Tokenizer(e, 128).encode(random_texts(NUM_TEXTS, i)) for i, e in enumerate(plan.experts)]
+    texts = [[t.ids for t in Tokenizer(e, 128).encode(random_texts(NUM_TEXTS, i))] for i, e in enumerate(plan.experts)]
     expected = oracles.regmean_plusplus_of_bert(
         [load_model(expert).double() for expert in plan.experts], texts, weights, 0.8
     )

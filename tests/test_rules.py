@@ -188,9 +188,9 @@ def test_without_rules_every_key_is_what_it_was_before_there_were_any():
         texts = tuple(Domain(name, name, "calibrate", (f"text of {name}",), ()) for name in "ab")
         return MergePlan(found, found.make_method(), (known("a"), known("b")), None, texts, labels)
 
-    # Written down before recipes had rules.
+    # Written down from code that knows no rules; the second with all that RegMean declares today.
     assert plan().family_key == "a6014ae07b2dc2dd9f4996da247c1b0f"
-    assert plan().key == plan(rules=[]).key == "3bf10d75040255a4de3189101f5cb0b3"
+    assert plan().key == plan(rules=[]).key == "87051e2eaac710f70d60f9be8745e3cd"
     assert plan(method="simple_mean", parameters={}).key == "c413e3abc4d8fed3491c0640c3e27354"
     assert plan(rules=[{"parameters": "head", "merge": "mean"}]).key != plan().key
 
@@ -300,3 +300,19 @@ def test_a_method_without_statistics_takes_rules_too(workspace, models):
     merged, news = workspace.merge(plan), load_file(models[0] / "model.safetensors")
     assert all(torch.equal(tensor, news[n]) for n, tensor in merged.tensors.items() if n.endswith(".bias"))
     assert merged.treatments[QUERY].path == "mean" and merged.treatments[QUERY].reason == ""
+
+
+def test_a_rule_cannot_change_what_is_measured(workspace, models):
+    for option in ("embeddings", "with_bias"):
+        with pytest.raises(RecipeError, match=f"sets {option}, which decides what is measured"):
+            plan_of(workspace, models, {"parameters": "embeddings", "overrides": {option: True}})
+
+
+def test_a_rule_cannot_tell_a_bias_from_the_weight_it_is_solved_with(workspace, models):
+    together = {"alpha": 0.9, "with_bias": True}
+    with pytest.raises(RecipeError, match="and with_bias solves the two together"):
+        plan_of(workspace, models, {"parameters": "biases", "merge": "mean"}, parameters=together)
+    rule = {"parameters": "ffn", "merge": "mean"}
+    merged = workspace.merge(plan_of(workspace, models, rule, parameters=together))
+    pair = [name for name in merged.treatments if name.endswith("intermediate.dense.bias")]
+    assert merged.treatments[pair[0]].reason == "kept the mean: rule 'ffn'"

@@ -22,7 +22,7 @@ from torch import nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.cli import main
-from fusion_ui.domains.batches import make_batches
+from fusion_ui.domains.batches import EncodedText, make_batches
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import ParameterError, StatisticError
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
@@ -49,7 +49,7 @@ def test_every_real_token_is_counted_once(make: Callable[[int], nn.Module], name
     tokens = random_tokens(9, seed=1)
     expected = Counter(token for ids in tokens for token in ids)
     for max_tokens in (1, 40, 10**6):
-        batches = list(make_batches(tokens, range(len(tokens)), 0, max_tokens))
+        batches = list(make_batches([EncodedText(ids) for ids in tokens], range(len(tokens)), 0, max_tokens))
         (found,) = count_tokens(make(0), batches, False).items()
         assert found[0] == name and found[1].tolist() == [expected[v] for v in range(50)]
     padded = count_tokens(make(0), batches, True)[name]

@@ -96,7 +96,8 @@ class MergePlan:
         """Raise `StatisticError` where a statistics file holds less than the method would use."""
         if StatisticKind.GRAM not in self.method.requires:
             return
-        needs_whole = getattr(self.method, "alpha", 0) != 0
+        methods = [self.method, *(rule.adapt(self.method) for rule in self.recipe.rules)]
+        needs_whole = any(getattr(method, "alpha", 0) != 0 for method in methods)
         for expert, source in zip(self.experts, self.calibration, strict=True):
             if not isinstance(source, Path):
                 continue
@@ -162,9 +163,21 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
     tensors, apart = experts[0].tensors, heads if labels.heads is not Heads.SHARED else frozenset[str]()
     names = [name for name in tensors.names if tensors.is_floating_point(name) and name not in apart]
     check_matches(recipe.rules, names)
+    _check_measuring(plan)
     if plan.statistic_settings.input_sums:
         check_pairs(recipe.rules, names)
     return plan
+
+
+def _check_measuring(plan: MergePlan) -> None:
+    """Raise `RecipeError` where a rule asks for other statistics than the rest: they are measured once for all."""
+    for rule in plan.recipe.rules:
+        how = rule.adapt(plan.method).extend_settings(plan.recipe.statistics.settings)
+        if how != plan.statistic_settings:
+            raise RecipeError(
+                f"The rule for {rule.parameters!r} sets {', '.join(rule.overrides)}, which decides what is measured. "
+                "Set it for the whole merge, under 'parameters' of the recipe."
+            )
 
 
 def _align(recipe: MergeRecipe, experts: Sequence[Checkpoint], parameters: frozenset[str]) -> LabelSpace:

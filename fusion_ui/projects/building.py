@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fusion_ui.checkpoints.base import match_base
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.heads import output_parameters
@@ -22,6 +23,8 @@ from fusion_ui.projects.project import Project, ProjectDomain, ProjectExpert, re
 from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.sharing import check_belongs
 
+BASE = "base model"
+"""How the base is called among the parts of a project."""
 MAX_EXPERTS, MAX_DOMAINS = 8, 12
 """What the page has room for; the command line takes any number."""
 MIN_SENTENCES = 30
@@ -34,6 +37,11 @@ PAIR_COLUMN = "pair"
 def blank_project() -> Project:
     """A project without models and domains."""
     return Project("own", "Your own project", None, None, (), ())
+
+
+def present_models(project: Project) -> list[Checkpoint]:
+    """The project's models, in order."""
+    return [Checkpoint(e.name, e.model, e.source or str(e.model), e.revision) for e in project.experts]
 
 
 def add_expert(project: Project, name: str, checkpoint: Checkpoint) -> tuple[Project, list[str]]:
@@ -50,12 +58,24 @@ def add_expert(project: Project, name: str, checkpoint: Checkpoint) -> tuple[Pro
         raise RecipeError(f"The page has room for {MAX_EXPERTS} models. Remove one, or use the command line.")
     name = _free_name(name or checkpoint.source.rstrip("/").rsplit("/", 1)[-1], [e.name for e in project.experts])
     added = replace(checkpoint, name=name)
-    present = [Checkpoint(e.name, e.model, e.source or str(e.model), e.revision) for e in project.experts]
+    present = present_models(project)
     headers = [read_header(model) for model in [*present, added]]
     check_mergeable(headers, output_parameters(headers[0].shapes))
     domain = next((d.name for d in project.domains if d.name == name), "")
     expert = ProjectExpert(name, name, added.directory, domain, added.source, added.revision)
     return replace(project, experts=(*project.experts, expert)), find_strangers([*present[:1], added])
+
+
+def use_base(project: Project, checkpoint: Checkpoint) -> Project:
+    """The project with the model that its experts were fine-tuned from.
+
+    Raises:
+        IncompatibleError: it lacks the experts' weights, or has them in other shapes.
+    """
+    header = replace(read_header(checkpoint), name=checkpoint.source)
+    for model in present_models(project)[:1]:
+        match_base(header, read_header(model))
+    return replace(project, base=checkpoint.directory)
 
 
 def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tuple[Project, list[str]]:
@@ -115,7 +135,9 @@ def use_statistics(project: Project, expert: str, path: Path, folder: Path) -> P
 
 
 def remove(project: Project, name: str) -> Project:
-    """The project without the model and the domain of that name."""
+    """The project without the model and the domain of that name; `BASE` takes away the base."""
+    if name == BASE:
+        return replace(project, base=None)
     experts = [e for e in project.experts if e.name != name]
     domains = tuple(d for d in project.domains if d.name != name)
     known = {d.name for d in domains}
@@ -146,6 +168,8 @@ def _free_name(name: str, taken: list[str]) -> str:
     name = " ".join(name.split())[:80]
     if not name:
         raise RecipeError("Give it a name.")
+    if name == BASE:
+        raise RecipeError(f"{BASE!r} is the name of the model that all were fine-tuned from. Choose another one.")
     if name.startswith(":"):
         raise RecipeError("A name cannot begin with a colon. Choose another one.")
     if name in taken:

@@ -16,6 +16,7 @@ from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.preflight import Preflight, check_recipe
 from fusion_ui.merging.recipe import Expert, MergeRecipe
 from fusion_ui.progress import Progress
+from fusion_ui.projects.building import blank_project
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import Settings
 from fusion_ui.sources.local import is_directory
@@ -47,8 +48,9 @@ def fetch_model(
     settings: Settings,
     progress: Progress,
     token: str | None = None,
+    is_base: bool = False,
 ) -> Checkpoint:
-    """A model of the hub, or of this machine's disk, as an addition to `project`.
+    """A model of the hub, or of this machine's disk, as an addition to `project`, or as its base.
 
     Raises:
         CheckpointError: it does not go with the project's models, or this machine has no room for it; then nothing
@@ -61,7 +63,8 @@ def fetch_model(
     if is_local and not settings.allows_folders:
         raise CheckpointError("Folders of this machine can be named only where the page runs for you alone.")
     progress.report(0.0, f"Reading what {model[:80]} is")
-    if problems := check_addition(project, model, settings, token).problems:
+    # A base may have another head than the experts, or none; what it lacks is found when it is here.
+    if problems := check_addition(blank_project() if is_base else project, model, settings, token).problems:
         raise CheckpointError(" ".join(problems))
     found = find_checkpoint(name or model, model, settings, token=token, progress=progress, trusts_paths=is_local)
     return _try(found, progress)

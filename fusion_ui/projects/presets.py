@@ -144,6 +144,8 @@ def open_preset(
         project, notes = replace(project, domains=(*others, last)), notes + added
     own = {expert.name: expert.domain for expert in preset.experts}
     project = replace(project, experts=tuple(replace(e, domain=own[e.name]) for e in project.experts))
+    if preset.base:
+        notes.append(f"Methods on task vectors need the base model: add {preset.base} as the base under Models.")
     progress.report(1.0, f"{preset.title} is ready")
     return project, notes
 

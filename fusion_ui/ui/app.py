@@ -15,8 +15,10 @@ from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
+from fusion_ui.ui.examining import Examining, wire_closer
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.own_project import Chain, wire_project
+from fusion_ui.ui.panels.closer import build_closer_panel
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
@@ -50,7 +52,9 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                 methods = build_methods_panel(project, start, MAIN)
             with gr.Column(scale=4, min_width=320):
                 fuse = build_fuse_panel(project, start)
+                closer = build_closer_panel(start)
         chain = _wire(app, handlers, models, methods, fuse)
+        wire_closer(closer, Examining(handlers), fuse.slider, methods.methods, chain)
         bringing = Bringing(workspace, handlers.sessions, project)
         wire_project(own, models, methods, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)

@@ -10,26 +10,25 @@ from typing import Any
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.columns import Preview, preview
-from fusion_ui.domains.domain import Domain
-from fusion_ui.domains.hub import load_hub_domain
-from fusion_ui.domains.loaders import load_domain
-from fusion_ui.errors import CheckpointError, DomainError, RecipeError, SourceError, StatisticError
+from fusion_ui.domains.summary import summarise
+from fusion_ui.errors import CheckpointError, RecipeError, SourceError, StatisticError
 from fusion_ui.execution import Job
 from fusion_ui.merging.preflight import Preflight, check_recipe, describe_needs, format_bytes
+from fusion_ui.plots.domain_summary import domain_summary_figure
+from fusion_ui.plots.style import Figure
 from fusion_ui.progress import Progress
-from fusion_ui.projects.building import add_domain, add_expert, remove, use_statistics
+from fusion_ui.projects.building import BASE, add_domain, add_expert, present_models, remove, use_base, use_statistics
+from fusion_ui.projects.data import Columns, DataPlace, read_data
 from fusion_ui.projects.fetching import check_addition, fetch_model, receive_model
 from fusion_ui.projects.labels import rename_labels
 from fusion_ui.projects.presets import find_preset, open_preset
 from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub import HubModel, search_models
 from fusion_ui.sources.local import is_directory
+from fusion_ui.tasks.sequence_classification import Tokenizer
 from fusion_ui.ui.request import default_request
 from fusion_ui.ui.session import Session, Sessions
 from fusion_ui.workspace import Workspace
-
-MAX_STREAMED = 3_000
-"""Sentences taken from a hub data set."""
 
 
 class Bringing:
@@ -51,7 +50,7 @@ class Bringing:
         return () if len(text) < 3 or "/" in text or "\\" in text else search_models(text, 8)
 
     def add_model(
-        self, session_id: str | None, model: str, files: Sequence[str], name: str, token: str
+        self, session_id: str | None, model: str, files: Sequence[str], name: str, token: str, is_base: bool
     ) -> Iterator[tuple[float, str] | list[str]]:
         """Fetch, check and add a model: progress, and at the end sentences on what should be known."""
         session, settings = self.sessions.get(session_id), self.workspace.settings
@@ -60,8 +59,13 @@ class Bringing:
             self._check_room(session, files)
             work = partial(receive_model, files, name, self.sessions.folder_of(session) / "models", settings)
         else:
-            work = partial(fetch_model, session.own, model, name, settings, token=_clean(token) or None)
+            own, given = session.own, _clean(token) or None
+            work = partial(fetch_model, own, model, name, settings, token=given, is_base=bool(is_base))
         found: Checkpoint = yield from self._follow(session, work)
+        if is_base:
+            self._change(session, use_base(session.own, found))
+            yield [f"{found.source} is the base of these models."]
+            return
         own, warnings = add_expert(session.own, name, found)
         self._change(session, own)
         yield [f"Added {own.experts[-1].name}: {_about(found)}.", *warnings]
@@ -108,7 +112,7 @@ class Bringing:
         with session.fetching(Job(work, Progress)) as job:
             return (yield from job.follow())
 
-    def _check_room(self, session: Session, files: Sequence[str]) -> None:
+    def _check_room(self, session: Session, files: Sequence[str | Path]) -> None:
         """Raise `SourceError` where the visitor's files would take more than there is for one."""
         here = self.sessions.folder_of(session)
         used = sum(file.stat().st_size for file in here.rglob("*") if file.is_file())
@@ -119,17 +123,23 @@ class Bringing:
                 f"{format_bytes(most - used)} are left. Remove something, or bring a smaller file."
             )
 
+    def summarise(self, session_id: str | None, where: DataPlace, columns: Columns) -> Figure | None:
+        """Class balance and lengths of an uploaded file, in tokens where there is a model; None without a file."""
+        if not where.path:
+            return None
+        models = present_models(self.sessions.get(session_id).own)
+        tokenizer = Tokenizer(models[0], self.workspace.settings.max_tokens_per_text) if models else None
+        return domain_summary_figure(summarise(read_data(where, columns), tokenizer))
+
     def preview(self, path: str | None) -> Preview | None:
         """The first rows of an uploaded file, and a guess at its columns."""
         return preview(Path(path)) if path else None
 
-    def add_data(
-        self, session_id: str | None, path: str | None, dataset: str, name: str, text_column: str, label_column: str
-    ) -> list[str]:
+    def add_data(self, session_id: str | None, where: DataPlace, name: str, columns: Columns) -> list[str]:
         """Add a domain from an uploaded file or a hub data set; sentences on what should be known."""
         session = self.sessions.get(session_id)
-        self._check_room(session, [path] if path else [])
-        source = self._read_data(path, _clean(dataset), _clean(text_column) or "text", _clean(label_column) or "label")
+        self._check_room(session, [where.path] if where.path else [])
+        source = read_data(where, columns)
         own, notes = add_domain(
             session.own, _clean(name) or source.name, source, self.sessions.folder_of(session) / "domains"
         )
@@ -169,7 +179,7 @@ class Bringing:
     def contents(self, session_id: str | None) -> list[list[str]]:
         """What is in the visitor's own project, a row each."""
         own = self.sessions.get(session_id).own
-        rows = []
+        rows = [["Base", BASE, own.base.name]] if own.base else []
         for expert in own.experts:
             model = Checkpoint(expert.name, expert.model, expert.source, expert.revision)
             calibrated = "statistics file" if expert.statistics else expert.domain or "no data yet"
@@ -179,22 +189,6 @@ class Bringing:
     def _change(self, session: Session, own: Project) -> None:
         session.own = own
         session.show(own, default_request(own))
-
-    def _read_data(self, path: str | None, dataset: str, text_column: str, label_column: str) -> Domain:
-        if path:
-            return load_domain(Path(path), Path(path).stem, text_column, label_column)
-        if not dataset:
-            raise DomainError("Choose a data file, or name a data set on the hub.")
-        repository, config, split = [*dataset.split(":"), "", ""][:3]
-        return load_hub_domain(
-            repository,
-            repository.rsplit("/", 1)[-1],
-            config=config or None,
-            split=split or None,
-            text_column=text_column,
-            label_column=label_column,
-            num_examples=MAX_STREAMED,
-        )
 
 
 def _clean(text: object) -> str:

@@ -14,7 +14,8 @@ DRAW_FIGURE = """
 const box = element.querySelector('.live-plot');
 const draw = () => {
   const figure = props.value;
-  if (!figure || !figure.layout || !window.Plotly || figure.version < box.version) return;
+  if (!window.Plotly || (figure && figure.version < box.version)) return;
+  if (!figure || !figure.layout) { if (box.data) window.Plotly.purge(box); return; }
   box.version = figure.version;
   const style = getComputedStyle(element);
   const ink = style.getPropertyValue('--body-text-color').trim() || '#222';

@@ -8,10 +8,11 @@ from typing import Any
 import gradio as gr
 
 from fusion_ui.errors import FusionError
-from fusion_ui.projects.building import MAX_EXPERTS
+from fusion_ui.projects.building import BASE, MAX_EXPERTS
 from fusion_ui.projects.labels import explain_labels, label_table
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
+from fusion_ui.ui.data_hints import column_controls, place_controls, read_columns, read_place, wire_data_hints
 from fusion_ui.ui.handlers import as_message
 from fusion_ui.ui.panels.methods import MethodsPanel, method_choices
 from fusion_ui.ui.panels.models import ModelsPanel, row_values
@@ -46,7 +47,8 @@ def wire_project(
         session = bringing.sessions.get(session_id)
         project, request = session.project, default_request(session.project)
         values = [row_values(project, request, number) for number in range(MAX_EXPERTS)]
-        names = list(dict.fromkeys([e.name for e in session.own.experts] + [d.name for d in session.own.domains]))
+        names = [BASE] if session.own.base else []
+        names += list(dict.fromkeys([e.name for e in session.own.experts] + [d.name for d in session.own.domains]))
         return [
             describe(project),
             *(gr.update(**properties) for column in zip(*values, strict=True) for properties in column),
@@ -112,6 +114,10 @@ def wire_project(
 
         return handle
 
+    def add_data(session_id: str | None, *values: Any) -> list[str]:
+        *place, name, text, pair, label = values
+        return bringing.add_data(session_id, read_place(*place), name, read_columns(text, pair, label))
+
     def rename(request: gr.Request, rows: list[list[str]]) -> list[Any]:
         try:
             return show(request.session_hash, bringing.rename_labels(request.session_hash, rows))
@@ -123,8 +129,8 @@ def wire_project(
     def connect(event: Any, handle: Callable, inputs: list[Any], name: str) -> None:
         chain(event(handle, inputs, shown, show_progress="hidden", concurrency_limit=4, api_name=name))
 
-    given_model = [panel.model, panel.model_files, panel.model_name, panel.token]
-    given_data = [panel.data, panel.dataset, panel.domain_name, panel.text_column, panel.label_column]
+    given_model = [panel.model, panel.model_files, panel.model_name, panel.token, panel.is_base]
+    given_data = [*place_controls(panel), panel.domain_name, *column_controls(panel)]
     connect(panel.project.input, choosing, [panel.project], "choose_project")
     connect(panel.open_preset.click, stepping(bringing.open_preset), [panel.project, panel.token], "open_preset")
     connect(panel.add_model.click, stepping(bringing.add_model), given_model, "add_model")
@@ -133,16 +139,17 @@ def wire_project(
         concurrency_limit=4, api_name="check_model",
     )  # fmt: skip
     connect(panel.labels.input, rename, [panel.labels], "rename_labels")
-    connect(panel.add_domain.click, changing(bringing.add_data), given_data, "add_data")
+    connect(panel.add_domain.click, changing(add_data), given_data, "add_data")
     given_statistics = [panel.statistics, panel.statistics_of]
     connect(panel.add_statistics.click, changing(bringing.add_statistics), given_statistics, "add_statistics")
     connect(panel.remove.click, changing(bringing.remove), [panel.removed], "remove")
     connect(panel.heads.input, changing(bringing.change_heads), [panel.heads], "change_heads")
-    _wire_hints(panel, bringing)
+    _wire_search(panel, bringing)
+    wire_data_hints(panel, bringing)
 
 
-def _wire_hints(panel: ProjectPanel, bringing: Bringing) -> None:
-    """Search while typing, and the preview of a data file with its guessed columns."""
+def _wire_search(panel: ProjectPanel, bringing: Bringing) -> None:
+    """Search the hub while a model's name is typed."""
 
     def search(text: str) -> dict[str, Any]:
         try:
@@ -153,26 +160,7 @@ def _wire_hints(panel: ProjectPanel, bringing: Bringing) -> None:
         choices = [(label, model.repository) for label, model in zip(labels, found, strict=True)]
         return gr.update(choices=choices, value=None, visible=bool(choices))
 
-    def preview(path: str | None) -> list[Any]:
-        hidden, empty = {}, gr.update(choices=[], value=None)
-        try:
-            found = bringing.preview(path)
-        except FusionError as error:
-            return [hidden, empty, empty, render_status(str(error), is_error=True)]
-        if found is None:
-            return [hidden, empty, empty, gr.skip()]
-        table = {"headers": list(found.columns), "rows": [[cell[:80] for cell in row] for row in found.rows]}
-        text = next(iter(found.guess.text_columns), None)
-        counts = ", ".join(f"{label} {count}" for label, count in list(found.num_by_label.items())[:6])
-        balance = f" Labels: {counts}." if counts else ""
-        about = f"{found.num_rows:,} rows. {found.guess.reason}{balance}"
-        columns = list(found.columns)
-        labels = gr.update(choices=columns, value=found.guess.label_column)
-        return [table, gr.update(choices=columns, value=text), labels, render_status(about)]
-
     panel.model.input(
         search, panel.model, panel.found, trigger_mode="always_last", show_progress="hidden", api_visibility="private"
     )
     panel.found.input(lambda name: name, panel.found, panel.model, api_visibility="private", show_progress="hidden")
-    hints = [panel.preview, panel.text_column, panel.label_column, panel.message]
-    panel.data.change(preview, panel.data, hints, show_progress="hidden", api_visibility="private")

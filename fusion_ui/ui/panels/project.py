@@ -10,7 +10,7 @@ import gradio as gr
 from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.presets import read_presets
 from fusion_ui.projects.project import Project
-from fusion_ui.ui.controls import status_line, text_table
+from fusion_ui.ui.controls import live_figure, status_line, text_table
 from fusion_ui.ui.render import render_status
 
 OWN = "own"
@@ -31,14 +31,21 @@ class ProjectPanel:
     model_files: gr.File
     model_name: gr.Textbox
     token: gr.Textbox
+    is_base: gr.Checkbox
     check_model: gr.Button
     add_model: gr.Button
     data: gr.File
     dataset: gr.Textbox
+    look: gr.Button
+    parts: gr.Row
+    config: gr.Dropdown
+    split: gr.Dropdown
     domain_name: gr.Textbox
     text_column: gr.Dropdown
+    pair_column: gr.Dropdown
     label_column: gr.Dropdown
     preview: gr.HTML
+    summary: gr.HTML
     add_domain: gr.Button
     statistics: gr.File
     statistics_of: gr.Dropdown
@@ -68,9 +75,9 @@ def build_project_panel(project: Project, allows_folders: bool) -> ProjectPanel:
         with gr.Accordion("Your own models and data", open=False, elem_id="own") as own:
             message = status_line(render_status("Models fine-tuned from one base, and text for each."), "own-message")
             with gr.Tab("Models"):
-                model, found, files, name, token, check_model, add_model = _models(allows_folders)
+                model, found, files, name, token, is_base, check_model, add_model = _models(allows_folders)
             with gr.Tab("Data"):
-                data, dataset, domain, text, label, preview, add_domain = _domains()
+                data_controls = _domains()
             with gr.Tab("Statistics"):
                 gr.HTML(
                     "<p>Made by <code>fusion-ui stats</code> where the data is, in its place here. A Gram matrix is "
@@ -84,13 +91,14 @@ def build_project_panel(project: Project, allows_folders: bool) -> ProjectPanel:
             with gr.Row():
                 removed = gr.Dropdown([], label="Take out", min_width=120, elem_id="own-removed")
                 remove = gr.Button("Remove", size="sm", min_width=80, scale=0, elem_id="own-remove")
-    controls: list[Any] = [removed, statistics_of, text, label, found, heads, chosen]
+    data, dataset, look, parts, config, split, domain, text, pair, label, preview, summary, add_domain = data_controls
+    controls: list[Any] = [removed, statistics_of, config, split, text, pair, label, found, heads, chosen]
     for control in controls:
         control.preprocess = lambda payload: payload  # checked where it is used: its choices change with the project
     return ProjectPanel(
-        chosen, preset, weighed, open_preset, own, model, found, files, name, token, check_model, add_model, data,
-        dataset, domain, text, label, preview, add_domain, statistics, statistics_of, add_statistics, contents,
-        removed, remove, labels, aligned, heads, message,
+        chosen, preset, weighed, open_preset, own, model, found, files, name, token, is_base, check_model, add_model,
+        data, dataset, look, parts, config, split, domain, text, pair, label, preview, summary, add_domain,
+        statistics, statistics_of, add_statistics, contents, removed, remove, labels, aligned, heads, message,
     )  # fmt: skip
 
 
@@ -116,10 +124,16 @@ def _models(allows_folders: bool) -> tuple:
             type="password",
             max_length=200,
         )
+    is_base = gr.Checkbox(
+        False,
+        label="This is the base model",
+        info="What the others were fine-tuned from. Methods on task vectors need it.",
+        elem_id="own-is-base",
+    )
     with gr.Row():
         check = gr.Button("Check first", size="sm", min_width=100, elem_id="own-check-model")
         add = gr.Button(f"Add model (up to {MAX_EXPERTS})", size="sm", min_width=160, elem_id="own-add-model")
-    return model, found, files, name, token, check, add
+    return model, found, files, name, token, is_base, check, add
 
 
 def _labels() -> tuple:
@@ -149,15 +163,24 @@ def _labels() -> tuple:
 
 def _domains() -> tuple:
     data = gr.File(label="CSV, TSV, JSONL or Parquet file", elem_id="own-data")
-    dataset = gr.Textbox(
-        label="Or a data set on the hub",
-        placeholder="owner/name, or owner/name:config:split",
-        max_length=300,
-        elem_id="own-dataset",
-    )
+    with gr.Row(equal_height=True):
+        dataset = gr.Textbox(
+            label="Or a data set on the hub",
+            placeholder="owner/name",
+            max_length=300,
+            min_width=160,
+            elem_id="own-dataset",
+        )
+        look = gr.Button("Look", size="sm", scale=0, min_width=70, elem_id="own-look")
+    with gr.Row(visible=False) as parts:
+        config = gr.Dropdown([], label="Configuration", min_width=120, elem_id="own-config")
+        split = gr.Dropdown([], label="Split", min_width=120, elem_id="own-split")
     preview = text_table("own-preview", "First rows")
     with gr.Row():
-        text = gr.Dropdown([], label="Text column", min_width=120, allow_custom_value=True, elem_id="own-text")
-        label = gr.Dropdown([], label="Label column", min_width=120, allow_custom_value=True, elem_id="own-label")
+        text = gr.Dropdown([], label="Text", min_width=90, allow_custom_value=True, elem_id="own-text")
+        pair = gr.Dropdown([], label="Second text", min_width=90, allow_custom_value=True, elem_id="own-pair")
+        label = gr.Dropdown([], label="Label", min_width=90, allow_custom_value=True, elem_id="own-label")
+    summary = live_figure({}, 0, "Labels and lengths of this data", "own-summary")
     name = gr.Textbox(label="Name", placeholder="as the model it belongs to", max_length=80, elem_id="own-domain-name")
-    return data, dataset, name, text, label, preview, gr.Button("Add data", elem_id="own-add-data")
+    add = gr.Button("Add data", elem_id="own-add-data")
+    return data, dataset, look, parts, config, split, name, text, pair, label, preview, summary, add

@@ -1,0 +1,64 @@
+"""What was done to every layer, and the search for the best value of the slider's parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+import pandas as pd
+
+from fusion_ui.methods import find_method
+from fusion_ui.plots.layers import QUANTITIES, layers_figure
+from fusion_ui.results.layers import layer_table
+from fusion_ui.ui.controls import live_figure, status_line, text_table
+from fusion_ui.ui.render import render_status
+from fusion_ui.ui.request import FuseRequest
+
+HEIGHT = 360
+FIRST = "moved"
+
+
+@dataclass(frozen=True)
+class CloserPanel:
+    """The panel's components. `reports` keeps the table that the figure draws from."""
+
+    method: gr.Dropdown
+    quantity: gr.Dropdown
+    examine: gr.Button
+    status: gr.HTML
+    figure: gr.HTML
+    attention: gr.HTML
+    reports: gr.State
+    search: gr.Button
+    found: gr.HTML
+
+
+def build_closer_panel(start: FuseRequest) -> CloserPanel:
+    """Closed at first: examining a merge takes some seconds, and so does the search."""
+    with gr.Accordion("Look closer", open=False, elem_id="closer", elem_classes="card"):
+        with gr.Row(equal_height=True):
+            search = gr.Button("Find the best α", size="sm", scale=0, min_width=150, elem_id="find-best")
+            found = status_line(
+                render_status("Sought on the select split with early stopping, then scored on the report split."),
+                "found-best",
+            )
+        with gr.Row(equal_height=True):
+            method = gr.Dropdown(
+                [(find_method(name).title, name) for name in start.methods],
+                value=start.methods[0],
+                label="Merge",
+                elem_id="examined",
+            )
+            quantity = gr.Dropdown(
+                [(about.title[:1].upper() + about.title[1:], name) for name, about in QUANTITIES.items()],
+                value=FIRST,
+                label="Colour shows",
+                elem_id="quantity",
+            )
+            examine = gr.Button("Examine", size="sm", scale=0, min_width=110, elem_id="examine")
+        status = status_line(render_status("What the merge did to every weight, and what it stood on."), "examining")
+        figure = live_figure(layers_figure(layer_table([]), FIRST), HEIGHT, "Layers of the merge", "layers")
+        attention = text_table("attention", "What should be looked at")
+    for control in (method, quantity):  # checked where they are used
+        control.preprocess = lambda payload: payload
+    return CloserPanel(method, quantity, examine, status, figure, attention, gr.State(pd.DataFrame()), search, found)
