@@ -55,6 +55,11 @@ class Settings(BaseSettings):
         return self.cache_dir / "sessions"
 
     @property
+    def datasets_dir(self) -> Path:
+        """Sentences of hub data sets."""
+        return self.cache_dir / "datasets"
+
+    @property
     def allows_folders(self) -> bool:
         """True where the page is for the person at this machine alone, who may then name folders on it."""
         return self.host in ("127.0.0.1", "localhost", "::1") and "SPACE_ID" not in os.environ

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,12 +13,14 @@ from hub_server import HubServer
 from tiny_models import random_texts, tiny_bert, write_model
 
 from fusion_ui.cli import main
+from fusion_ui.domains.hub_cache import read_hub_domain
 from fusion_ui.errors import RecipeError, SourceUnavailableError
 from fusion_ui.merging.preflight import check_recipe, describe_needs
 from fusion_ui.merging.recipe import read_recipe
 from fusion_ui.progress import Progress
 from fusion_ui.projects.labels import explain_labels, label_table
 from fusion_ui.projects.presets import Preset, find_preset, open_preset, read_presets
+from fusion_ui.projects.project import read_split
 from fusion_ui.workspace import Workspace
 
 PRESETS = read_presets()
@@ -70,9 +73,21 @@ def test_a_preset_opens_and_its_models_are_found_again_without_the_hub(hub: HubS
     assert {row[2] for row in label_table(project)} == {"negative", "positive"}
     hub.close()
     assert check_recipe(preset.recipe(), settings).download_bytes == 0
-    with pytest.raises(SourceUnavailableError, match="cannot be reached"):  # data sets are streamed, not kept
-        open_preset(preset, tmp_path / "again", settings, Progress())
-    assert not list((tmp_path / "again").glob("*"))
+    again, _ = open_preset(preset, tmp_path / "again", settings, Progress())
+    assert [read_split(d, "report") for d in again.domains] == [read_split(d, "report") for d in project.domains]
+
+
+def test_kept_sentences_are_found_again_by_whoever_may_read_them_alone(hub: HubServer, tmp_path: Path):
+    rows = "text,label\n" + "".join(f"sentence {i},{i % 2}\n" for i in range(9))
+    hub.add_dataset("owner/gated", {"data/train.csv": rows.encode()}, gated_token="hf_visitor")
+    first = read_hub_domain(tmp_path / "kept", "owner/gated", "d", num_examples=5, token="hf_visitor")
+    hub.close()
+    assert read_hub_domain(tmp_path / "kept", "owner/gated", "d", num_examples=5, token="hf_visitor") == first
+    others: list[dict[str, Any]] = [{"num_examples": 5}, {"num_examples": 5, "token": "hf_other"}]
+    for options in (*others, {"num_examples": 4, "token": "hf_visitor"}):
+        with pytest.raises(SourceUnavailableError):
+            read_hub_domain(tmp_path / "kept", "owner/gated", "d", **options)
+    assert not any(b"hf_visitor" in file.read_bytes() for file in (tmp_path / "kept").iterdir())
 
 
 def call(*arguments: str) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fusion_ui.domains.columns import Preview
 from fusion_ui.domains.domain import Domain
-from fusion_ui.domains.hub import list_configs_and_splits, load_hub_domain
+from fusion_ui.domains.hub import list_configs_and_splits
+from fusion_ui.domains.hub_cache import read_hub_domain
 from fusion_ui.domains.hub_preview import preview_hub_domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import DomainError
@@ -37,8 +38,8 @@ class DataPlace:
     token: str | None = None
 
 
-def read_data(place: DataPlace, columns: Columns) -> Domain:
-    """The labelled text; of a hub data set, `MAX_STREAMED` rows from all over it.
+def read_data(place: DataPlace, columns: Columns, cache: Path) -> Domain:
+    """The labelled text; of a hub data set, `MAX_STREAMED` rows from all over it, kept in the directory `cache`.
 
     Raises:
         DomainError: there is nothing to read, or not in these columns.
@@ -49,7 +50,8 @@ def read_data(place: DataPlace, columns: Columns) -> Domain:
         return load_domain(place.path, place.path.stem, text, label, pair_column=pair)
     if not place.dataset:
         raise DomainError("Choose a data file, or name a data set on the hub.")
-    return load_hub_domain(
+    return read_hub_domain(
+        cache,
         place.dataset,
         place.dataset.rsplit("/", 1)[-1],
         config=place.config,

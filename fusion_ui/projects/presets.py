@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fusion_ui.checkpoints.finding import find_checkpoint
 from fusion_ui.checkpoints.trial import try_in_child
-from fusion_ui.domains.hub import load_hub_domain
+from fusion_ui.domains.hub_cache import read_hub_domain
 from fusion_ui.errors import RecipeError
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
 from fusion_ui.progress import Progress
@@ -128,7 +128,8 @@ def open_preset(
         project, notes = replace(project, experts=(*others, last)), notes + added
     for done, domain in enumerate(preset.domains, start=len(preset.experts)):
         progress.report(done / steps, f"{domain.title}: reading {domain.dataset}")
-        source = load_hub_domain(
+        source = read_hub_domain(
+            settings.datasets_dir,
             domain.dataset,
             domain.name,
             config=domain.config,

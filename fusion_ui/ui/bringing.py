@@ -129,7 +129,9 @@ class Bringing:
             return None
         models = present_models(self.sessions.get(session_id).own)
         tokenizer = Tokenizer(models[0], self.workspace.settings.max_tokens_per_text) if models else None
-        return domain_summary_figure(summarise(read_data(where, columns), tokenizer))
+        return domain_summary_figure(
+            summarise(read_data(where, columns, self.workspace.settings.datasets_dir), tokenizer)
+        )
 
     def preview(self, path: str | None) -> Preview | None:
         """The first rows of an uploaded file, and a guess at its columns."""
@@ -139,7 +141,7 @@ class Bringing:
         """Add a domain from an uploaded file or a hub data set; sentences on what should be known."""
         session = self.sessions.get(session_id)
         self._check_room(session, [where.path] if where.path else [])
-        source = read_data(where, columns)
+        source = read_data(where, columns, self.workspace.settings.datasets_dir)
         own, notes = add_domain(
             session.own, _clean(name) or source.name, source, self.sessions.folder_of(session) / "domains"
         )
