@@ -85,10 +85,11 @@ class Bringing:
 
         yield _say_needs((yield from self._follow(session, work)), f"{name} can be added.")
 
-    def weigh_preset(self, name: str) -> list[str]:
+    def weigh_preset(self, session_id: str | None, name: str) -> list[str]:
         """What a preset holds, and what it takes to open it."""
-        preset = find_preset(name)
-        return [preset.about, *_say_needs(check_recipe(preset.recipe(), self.workspace.settings), "")]
+        preset, own = find_preset(name), self.sessions.get(session_id).own
+        lost = ["It takes the place of your own project."] if own.experts or own.domains else []
+        return [preset.about, *_say_needs(check_recipe(preset.recipe(), self.workspace.settings), ""), *lost]
 
     def open_preset(self, session_id: str | None, name: str, token: str) -> Iterator[tuple[float, str] | list[str]]:
         """Fetch a preset and make it the visitor's own project."""

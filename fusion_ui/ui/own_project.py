@@ -84,7 +84,7 @@ def wire_project(
 
     def choose(session_id: str | None, name: str) -> list[Any]:
         if name not in (OWN, bringing.demo.name):  # a preset is opened by its button, once its cost was read
-            about = render_status(" ".join(bringing.weigh_preset(name)))
+            about = render_status(" ".join(bringing.weigh_preset(session_id, name)))
             return [*[gr.skip()] * (len(shown) - 4), gr.update(visible=True), about, gr.skip(), gr.skip()]
         bringing.choose(session_id, name)
         sentence = "Models fine-tuned from one base, and text for each." if name == OWN else "The demo is shown."
