@@ -18,7 +18,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from hub_server import HubServer
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 from small_demo import shrink
 from test_presets import fill
 
@@ -122,15 +122,16 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 def wait_until_up_to_date(page: Page, alpha: float | None = None) -> None:
     name = "RegMean" if alpha is None else f"RegMean α={alpha:g}"
-    page.wait_for_function(
-        """name => {
-          const plot = document.querySelector('#accuracy .live-plot');
-          const isDone = document.querySelector('#status')?.innerText.includes('Up to date');
-          return isDone && plot?.data?.some(t => name === 'RegMean' ? t.name?.startsWith(name) : t.name === name);
-        }""",
-        arg=name,
-        timeout=120_000,
-    )
+    is_drawn = """name => {
+      const plot = document.querySelector('#accuracy .live-plot');
+      const isDone = document.querySelector('#status')?.innerText.includes('Up to date');
+      return isDone && plot?.data?.some(t => name === 'RegMean' ? t.name?.startsWith(name) : t.name === name);
+    }"""
+    try:
+        page.wait_for_function(is_drawn, arg=name, timeout=120_000)
+    except TimeoutError:
+        drawn = page.evaluate("() => document.querySelector('#accuracy .live-plot')?.data?.map(t => t.name)")
+        pytest.fail(f"{name} was not drawn, but {drawn}; {page.inner_text('#status')!r}")
 
 
 def expected_values(workspace: Workspace, project: Project, alpha: float) -> list[float]:
@@ -259,9 +260,11 @@ def test_the_table_downloads_as_csv(page: Page) -> None:
 
 
 def wait_for_message(page: Page, words: str) -> None:
-    page.wait_for_function(
-        "words => document.querySelector('#own-message').innerText.includes(words)", arg=words, timeout=300_000
-    )
+    is_there = "words => document.querySelector('#own-message').innerText.includes(words)"
+    try:
+        page.wait_for_function(is_there, arg=words, timeout=300_000)
+    except TimeoutError:
+        pytest.fail(f"{words!r} was not said, but {page.inner_text('#own-message')!r}; {page.inner_text('#status')!r}")
 
 
 def upload_model(page: Page, directory: Path, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,8 @@ from fusion_ui.errors import RecipeError, StoppedError
 from fusion_ui.execution import Job
 from fusion_ui.progress import Progress
 from fusion_ui.projects.building import blank_project
-from fusion_ui.ui.request import FuseRequest
+from fusion_ui.projects.project import ProjectExpert
+from fusion_ui.ui.request import FuseRequest, renew_request
 from fusion_ui.ui.session import Session, Sessions
 
 REQUEST = FuseRequest(("a",), (("a", "d"),), 8, ("regmean",), (), (("regmean", (("alpha", 0.9),)),))
@@ -88,3 +90,14 @@ def test_visitors_have_sessions_of_their_own_and_are_forgotten(tmp_path):
     Sessions(lambda: Session(blank_project(), REQUEST, version=0), tmp_path)
     assert not (tmp_path / "4000000").exists() and sessions.folder_of(other).is_dir()
     assert job.progress.is_stopped and sessions.get("me") is not mine
+
+
+def test_a_change_of_project_keeps_the_settings_and_takes_the_new_experts():
+    expert = ProjectExpert("b", "b", Path("b"), "e")
+    project = replace(blank_project(), experts=(expert,))
+    settings = replace(OTHER, methods=("ties", "regmean"), weights=(("a", 2.0),), num_examples=64)
+    renewed = renew_request(settings, project)
+    assert (renewed.experts, renewed.calibration, renewed.weights) == (("b",), (("b", "e"),), ())
+    assert renewed.methods == ("regmean",), "a method that needs a base stayed chosen without one"
+    assert renewed.parameters == settings.parameters and renewed.num_examples == 64
+    assert renew_request(replace(settings, methods=("ties",)), project).methods == ("regmean", "simple_mean")

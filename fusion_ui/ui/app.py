@@ -18,7 +18,7 @@ from fusion_ui.ui.controls import DOWNLOAD_CSV
 from fusion_ui.ui.examining import Examining, wire_closer
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.own_project import Chain, wire_project
-from fusion_ui.ui.panels.closer import build_closer_panel
+from fusion_ui.ui.panels.closer import CloserPanel, build_closer_panel
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
@@ -53,19 +53,25 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
             with gr.Column(scale=4, min_width=320):
                 fuse = build_fuse_panel(project, start)
                 closer = build_closer_panel(start)
-        chain = _wire(app, handlers, models, methods, fuse)
-        wire_closer(closer, Examining(handlers), fuse.slider, methods.methods, chain)
+        chain = _wire(app, handlers, models, methods, fuse, closer)
         bringing = Bringing(workspace, handlers.sessions, project)
         wire_project(own, models, methods, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app
 
 
-def _wire(app: gr.Blocks, handlers: Handlers, models: ModelsPanel, methods: MethodsPanel, fuse: FusePanel) -> Chain:
+def _wire(
+    app: gr.Blocks,
+    handlers: Handlers,
+    models: ModelsPanel,
+    methods: MethodsPanel,
+    fuse: FusePanel,
+    closer: CloserPanel,
+) -> Chain:
     """Every control writes the mailbox at once; then the job that reads it starts, the newest state last.
 
     Returns:
-        A function that lets the same follow some other event.
+        A function that lets the evaluation follow a change of project.
     """
     parameters = {MAIN: fuse.slider, **methods.parameters}
     controls = [*models.included, *models.calibration, *models.weights, models.num_examples]
@@ -119,12 +125,14 @@ def _wire(app: gr.Blocks, handlers: Handlers, models: ModelsPanel, methods: Meth
     fuse.download.click(None, fuse.numbers, None, js=DOWNLOAD_CSV)
     app.unload(forget)
 
-    def chain(event: Any) -> None:
+    def post_after(event: Any) -> None:
         posted = event.success(post, controls, fuse.figure, **at_once, api_visibility="private")
         evaluate_after(posted, api_visibility="private")
 
-    _wire_pins(methods, parameters, chain)
-    return chain
+    _wire_pins(methods, parameters, post_after)
+    wire_closer(closer, Examining(handlers), fuse.slider, methods.methods, post_after)
+    # A changed project has its settings in the session; what the browser shows then may still be the old one.
+    return lambda event: evaluate_after(event, api_visibility="private")
 
 
 def _reader(parameters: list[tuple[str, str]]) -> Callable[[tuple[Any, ...], Project], FuseRequest]:

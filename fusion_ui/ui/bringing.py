@@ -26,7 +26,7 @@ from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub import HubModel, search_models
 from fusion_ui.sources.local import is_directory
 from fusion_ui.tasks.sequence_classification import Tokenizer
-from fusion_ui.ui.request import default_request
+from fusion_ui.ui.request import renew_request
 from fusion_ui.ui.session import Session, Sessions
 from fusion_ui.workspace import Workspace
 
@@ -41,7 +41,7 @@ class Bringing:
         """Show the demo, or the visitor's own project."""
         session = self.sessions.get(session_id)
         project = self.demo if name == self.demo.name else session.own
-        session.show(project, default_request(project))
+        session.show(project, renew_request(session.request, project))
         return project
 
     def search(self, text: str) -> tuple[HubModel, ...]:
@@ -191,7 +191,7 @@ class Bringing:
 
     def _change(self, session: Session, own: Project) -> None:
         session.own = own
-        session.show(own, default_request(own))
+        session.show(own, renew_request(session.request, own))
 
 
 def _clean(text: object) -> str:

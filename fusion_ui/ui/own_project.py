@@ -18,7 +18,6 @@ from fusion_ui.ui.panels.methods import MethodsPanel, method_choices
 from fusion_ui.ui.panels.models import ModelsPanel, row_values
 from fusion_ui.ui.panels.project import OWN, ProjectPanel
 from fusion_ui.ui.render import render_status
-from fusion_ui.ui.request import default_request
 
 Chain = Callable[[Any], None]
 
@@ -37,7 +36,7 @@ def wire_project(
     Args:
         facts: the page's header, which names the project.
         describe: the header of a project.
-        chain: what follows a change of project: post the controls, evaluate, fill the curve.
+        chain: what follows a change of project: evaluate it, fill the curve.
     """
     rows = [*models.included, *models.calibration, *models.weights, methods.methods]
     shown = [facts, *rows, panel.contents, panel.removed, panel.statistics_of, panel.labels, panel.aligned, panel.heads]
@@ -45,7 +44,7 @@ def wire_project(
 
     def show(session_id: str | None, sentences: list[str]) -> list[Any]:
         session = bringing.sessions.get(session_id)
-        project, request = session.project, default_request(session.project)
+        project, request = session.project, session.request
         values = [row_values(project, request, number) for number in range(MAX_EXPERTS)]
         names = [BASE] if session.own.base else []
         names += list(dict.fromkeys([e.name for e in session.own.experts] + [d.name for d in session.own.domains]))

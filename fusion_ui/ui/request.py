@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fusion_ui.errors import RecipeError
@@ -126,9 +126,9 @@ class FuseRequest:
             )
         for setting in self.settings or (Setting("simple_mean", "simple_mean", ()),):
             method = find_method(setting.method)
+            self.recipe(project, method.name, setting.parameters)
             if obstacle := method.find_obstacle(len(self.experts), project.base is not None):
                 raise RecipeError(obstacle)
-            self.recipe(project, method.name, setting.parameters)
         for reference in self.references:
             if reference not in REFERENCES:
                 raise RecipeError(f"There is no reference {str(reference)[:40]!r}.")
@@ -172,6 +172,26 @@ def default_calibration(project: Project, expert: ProjectExpert) -> str:
     if expert.statistics:
         return FROM_FILE
     return expert.domain or next((domain.name for domain in project.domains), "")
+
+
+def renew_request(request: FuseRequest, project: Project) -> FuseRequest:
+    """The same settings for another project, or another state of it: its experts, on their own data.
+
+    What is asked next never depends on what a browser shows at that moment, which may still be the old project.
+    """
+    start = default_request(project)
+    methods = tuple(
+        name
+        for name in request.methods
+        if not find_method(name).find_obstacle(max(1, len(start.experts)), project.base is not None)
+    )
+    return replace(
+        request,
+        experts=start.experts,
+        calibration=start.calibration,
+        methods=methods or start.methods,
+        weights=(),
+    )
 
 
 def default_request(project: Project) -> FuseRequest:
