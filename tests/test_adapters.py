@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hub_server import HubServer
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from tiny_models import tiny_bert, write_model
 
 from fusion_ui.checkpoints.finding import find_checkpoint
 from fusion_ui.errors import CheckpointError
+from fusion_ui.merging.preflight import check_recipe
+from fusion_ui.merging.recipe import parse_recipe, read_recipe
 from fusion_ui.tasks.sequence_classification import load_model
+from fusion_ui.workspace import Workspace
 
 
 def write_adapter(folder: Path, base: Path, labels: tuple[str, ...] = ("negative", "positive")) -> torch.nn.Module:
@@ -73,3 +77,26 @@ def test_an_adapters_head_may_have_more_labels_than_its_base(settings, tmp_path:
     found = find_checkpoint("a", str(tmp_path / "adapter"), settings)
     assert len(found.label_names) == 3
     assert load_file(found.tensors.files[0])["classifier.weight"].shape == (3, 16)
+
+
+def test_an_exported_recipe_pins_the_base_that_an_adapter_names(settings, tmp_path: Path, monkeypatch):
+    def publish(seed: int) -> str:
+        directory = write_model(tmp_path / f"base{seed}", tiny_bert(seed))
+        return hub.add_model("owner/base", {path.name: path.read_bytes() for path in directory.iterdir()})
+
+    workspace = Workspace(settings)
+    with HubServer() as hub:
+        hub.redirect(monkeypatch, tmp_path / "hub")
+        commit = publish(0)
+        for name in ("a", "b"):
+            write_adapter(tmp_path / name, Path("owner/base"))
+        experts = [{"name": name, "model": str(tmp_path / name)} for name in ("a", "b")]
+        first = workspace.export(
+            workspace.plan(parse_recipe({"method": "simple_mean", "experts": experts})), tmp_path / "first"
+        )
+        publish(1)  # the main branch moves on
+        written = read_recipe(tmp_path / "first" / "recipe.json")
+        assert [expert.base for expert in written.experts] == [f"owner/base@{commit}"] * 2
+        assert check_recipe(written, settings).problems == ()
+        again = workspace.export(workspace.plan(written), tmp_path / "again")
+    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in first.tensors.items())

@@ -37,12 +37,14 @@ class Checkpoint:
         directory: safetensors, config.json and tokenizer files.
         source: where it came from, a path or ``owner/name``.
         revision: the commit it was resolved to, where it came from a hub.
+        base: of an adapter that was folded into a hub model, that model as ``owner/name@commit``.
     """
 
     name: str
     directory: Path
     source: str
     revision: str | None = None
+    base: str | None = None
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def find_checkpoint(
         raise CheckpointError(f"The base of the adapter {name} is an adapter itself. Set 'base' to a whole model.")
     if not trusts_paths:
         try_in_child(whole.directory, name=whole.name, progress=progress)
-    return replace(found, directory=fold_adapter(found.directory, whole, settings.adapters_dir))
+    pinned = f"{whole.source}@{whole.revision}" if whole.revision else None
+    return replace(found, directory=fold_adapter(found.directory, whole, settings.adapters_dir), base=pinned)
 
 
 def _locate(name: str, model: str, revision: str | None, token: str | None, progress: Progress | None) -> Checkpoint:

@@ -130,6 +130,8 @@ def _pinned_recipe(plan: MergePlan) -> dict:
     recipe = plan.recipe.model_dump(mode="json")
     for entry, checkpoint in zip(recipe["experts"], plan.experts, strict=True):
         entry["revision"] = checkpoint.revision
+        if checkpoint.base is not None:
+            entry["base"] = checkpoint.base
     if plan.base is not None and plan.base.revision is not None:
         recipe["base"] = f"{plan.base.source}@{plan.base.revision}"
     return recipe

@@ -147,7 +147,9 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
     if obstacle := method.find_obstacle(len(recipe.experts), recipe.base is not None):
         raise RecipeError(obstacle)
     layer_scaling = recipe.make_layer_scaling()
-    experts = tuple(find_checkpoint(e.name, e.model, settings, e.revision, recipe.base) for e in recipe.experts)
+    experts = tuple(
+        find_checkpoint(e.name, e.model, settings, e.revision, e.base or recipe.base) for e in recipe.experts
+    )
     base = find_checkpoint("base", recipe.base, settings) if recipe.base else None
     headers = [read_header(model) for model in experts]
     heads = output_parameters(headers[0].shapes)  # in which models may differ: labels are aligned by name

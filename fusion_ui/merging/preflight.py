@@ -87,7 +87,7 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
     problems: list[str] = []
     for entry in recipe.experts:
         try:
-            headers.append(describe_expert(entry, recipe.base, token))
+            headers.append(describe_expert(entry, entry.base or recipe.base, token))
         except FusionError as error:
             problems.append(str(error))
     if headers:
@@ -101,7 +101,8 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
         for header in headers
         if header.num_bytes > most
     ]
-    local = [_local(entry) for entry in recipe.experts if is_directory(entry.model)]
+    found = [_local(entry) for entry in recipe.experts if is_directory(entry.model)]
+    local = [checkpoint for checkpoint in found if not is_adapter(checkpoint.directory)]
     warnings = [] if problems or len(local) < 2 else find_strangers(local)
     machine = measure_machine(settings.cache_dir)
     download = sum(header.download_bytes for header in headers)

@@ -48,6 +48,8 @@ class Expert(_Part):
     revision: str | None = None
     weight: float = Field(default=1.0, ge=0)
     calibration: Calibration | None = None
+    base: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What an adapter is folded into, where it is neither the recipe's base nor the newest of the one it names."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Other names for labels of this model: {"LABEL_0": "negative"}."""
 
@@ -160,7 +162,7 @@ def _resolve_paths(recipe: MergeRecipe, root: Path) -> MergeRecipe:
         return str(root / text) if is_directory(root / text) else text
 
     def expert(entry: Expert) -> Expert:
-        change: dict[str, Any] = {"model": model(entry.model)}
+        change: dict[str, Any] = {"model": model(entry.model), "base": entry.base and model(entry.base)}
         if entry.calibration:
             names = ("data", "statistics")
             paths = {n: str(root / v) for n in names if (v := getattr(entry.calibration, n)) is not None}
