@@ -78,7 +78,8 @@ class Workspace:
 
     def prepare(self, plan: MergePlan, progress: Progress | None = None) -> None:
         """Do what the plan's merges share under any value of the method's parameters, so that each becomes cheap."""
-        progress = progress or Progress()
+        # Measuring holds a lock that somebody urgent may come to wait for: idle work must not wait for its turn there.
+        progress = self.turns.promote(progress or Progress())
         if plan.method.can_prepare():
             self._prepared.get_or_make(plan.family_key, lambda: self._prepare(plan, progress))
 

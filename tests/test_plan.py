@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 from tiny_models import random_texts, tiny_bert, tiny_gpt2, write_data, write_experts, write_model
 
 from fusion_ui.errors import CheckpointError, DomainError, IncompatibleError, ParameterError, RecipeError
+from fusion_ui.execution import Job
 from fusion_ui.merging.plan import MergePlan, make_plan
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
 from fusion_ui.settings import Settings, read_settings
 from fusion_ui.statistics.bundle import write_statistic
 from fusion_ui.statistics.measure import measure
 from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
+from fusion_ui.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +155,17 @@ def test_text_needs_no_labels_to_be_measured(experts: list[Path], tmp_path: Path
     plain = tiny_recipe(experts[:1], tmp_path)
     Path(plain.experts[0].calibration.data).write_text("text\n" + "\n".join(random_texts(4)) + "\n")
     assert plan_of(plain).calibration[0].texts == random_texts(4)
+
+
+@pytest.mark.timeout(60)
+def test_idle_work_never_keeps_urgent_work_from_measuring(experts: list[Path], tmp_path: Path, settings: Settings):
+    workspace = Workspace(settings)
+    plan = workspace.plan(tiny_recipe(experts[:2], tmp_path))
+    with workspace.turns.urgent():
+        # The curve of an older state begins to measure, and holds the lock that only one measurement may have.
+        idle = Job(lambda progress: workspace.prepare(plan, progress), lambda _: workspace.turns.idle_progress())
+        time.sleep(0.5)
+        workspace.measure(plan, workspace.turns.urgent_progress())
+    assert workspace.is_measured(plan)
+    for _ in idle.follow():
+        pass

@@ -212,6 +212,8 @@ class Handlers:
         if len(session.curve) == len(CURVE_ALPHAS):  # drawn with the figures
             return
         plan = self.workspace.plan(request.recipe(session.project, MAIN[0]))
+        if not self.workspace.is_measured(plan):  # a newer run measures it, and its own curve comes after
+            return
         in_domain = tuple(expert.domain for expert in session.project.experts if expert.name in request.experts)
         try:
             with session.working(version, self.workspace.turns.idle_progress()) as progress:
