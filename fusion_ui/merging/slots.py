@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -14,6 +13,7 @@ from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.layouts import is_linear_weight, is_stored_transposed
 from fusion_ui.errors import MergeError, StatisticError
 from fusion_ui.merging.labels import Heads, LabelSpace
+from fusion_ui.merging.seeds import ExpertSeeds
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.solving.normal_equations import NormalEquations
 from fusion_ui.statistics.sharing import check_belongs
@@ -207,7 +207,7 @@ class SlotSource:
                 token_frequencies=self._token_frequencies(name),
                 fishers=self._fishers(name),
                 fisher_norms=self._fisher_norms,
-                seeds=tuple(_seed_of(self.seed, name, expert.fingerprint) for expert in self.experts),
+                seeds=ExpertSeeds(self.seed, name, self.experts),
             )
 
     def _read(self, expert: int, name: str) -> Tensor:
@@ -262,10 +262,6 @@ class SlotSource:
             found = [self._labels.reorder(name, i, fisher) for i, fisher in enumerate(found)]
         stacked = torch.stack(found)
         return stacked.mT if self.is_transposed(name) else stacked
-
-
-def _seed_of(seed: int, name: str, fingerprint: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed} {name} {fingerprint}".encode()).digest()[:7], "big")
 
 
 def is_finite(tensor: Tensor) -> bool:

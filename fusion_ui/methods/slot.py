@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,7 +45,7 @@ class ParameterSlot:
     token_frequencies: Float[Tensor, "expert row"] | None = None
     fishers: Float[Tensor, "expert ..."] | None = None
     fisher_norms: tuple[float, ...] = ()
-    seeds: tuple[int, ...] = ()
+    seeds: Sequence[int] = ()
 
     @cached_property
     def mean(self) -> Float[Tensor, "..."]:
