@@ -15,11 +15,11 @@ from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
-from fusion_ui.ui.examining import Examining, wire_closer
 from fusion_ui.ui.handlers import Handlers, as_message
+from fusion_ui.ui.layers import Examining, wire_layers
 from fusion_ui.ui.own_project import Chain, wire_project
-from fusion_ui.ui.panels.closer import CloserPanel, build_closer_panel
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
+from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.panels.project import build_project_panel
@@ -52,8 +52,9 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                 methods = build_methods_panel(project, start, MAIN)
             with gr.Column(scale=4, min_width=320):
                 fuse = build_fuse_panel(project, start)
-                closer = build_closer_panel(start)
-        chain = _wire(app, handlers, models, methods, fuse, closer)
+                with gr.Accordion("Look closer", open=False, elem_id="closer", elem_classes="card"), gr.Tabs():
+                    layers = build_layers_panel(start)
+        chain = _wire(app, handlers, models, methods, fuse, layers)
         bringing = Bringing(workspace, handlers.sessions, project)
         wire_project(own, models, methods, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)
@@ -66,7 +67,7 @@ def _wire(
     models: ModelsPanel,
     methods: MethodsPanel,
     fuse: FusePanel,
-    closer: CloserPanel,
+    layers: LayersPanel,
 ) -> Chain:
     """Every control writes the mailbox at once; then the job that reads it starts, the newest state last.
 
@@ -130,7 +131,7 @@ def _wire(
         evaluate_after(posted, api_visibility="private")
 
     _wire_pins(methods, parameters, post_after)
-    wire_closer(closer, Examining(handlers), fuse.slider, methods.methods, post_after)
+    wire_layers(layers, Examining(handlers), fuse.slider, methods.methods, post_after)
     # A changed project has its settings in the session; what the browser shows then may still be the old one.
     return lambda event: evaluate_after(event, api_visibility="private")
 

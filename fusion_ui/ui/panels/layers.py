@@ -19,7 +19,7 @@ FIRST = "moved"
 
 
 @dataclass(frozen=True)
-class CloserPanel:
+class LayersPanel:
     """The panel's components. `reports` keeps the table that the figure draws from."""
 
     method: gr.Dropdown
@@ -33,9 +33,9 @@ class CloserPanel:
     found: gr.HTML
 
 
-def build_closer_panel(start: FuseRequest) -> CloserPanel:
-    """Closed at first: examining a merge takes some seconds, and so does the search."""
-    with gr.Accordion("Look closer", open=False, elem_id="closer", elem_classes="card"):
+def build_layers_panel(start: FuseRequest) -> LayersPanel:
+    """Nothing is examined before it is asked for: it takes some seconds, and so does the search."""
+    with gr.Tab("Layers"):
         with gr.Row(equal_height=True):
             search = gr.Button("Find the best α", size="sm", scale=0, min_width=150, elem_id="find-best")
             found = status_line(
@@ -61,4 +61,4 @@ def build_closer_panel(start: FuseRequest) -> CloserPanel:
         attention = text_table("attention", "What should be looked at")
     for control in (method, quantity):  # checked where they are used
         control.preprocess = lambda payload: payload
-    return CloserPanel(method, quantity, examine, status, figure, attention, gr.State(pd.DataFrame()), search, found)
+    return LayersPanel(method, quantity, examine, status, figure, attention, gr.State(pd.DataFrame()), search, found)

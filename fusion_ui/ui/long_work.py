@@ -1,0 +1,65 @@
+"""Work that a button starts and a person waits for: its progress on a status line, its result at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from fusion_ui.errors import FusionError, RecipeError
+from fusion_ui.execution import Job
+from fusion_ui.merging.plan import MergePlan
+from fusion_ui.progress import Progress
+from fusion_ui.ui.handlers import Handlers, as_message
+from fusion_ui.ui.render import render_status
+from fusion_ui.ui.session import Session
+
+
+class LongWork:
+    """Base of such handlers. The work is the visitor's own: Stop and leaving end it, the slider does not."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self.handlers, self.workspace = handlers, handlers.workspace
+
+    def find_session(self, session_id: str | None) -> Session:
+        """The visitor's session, once its project can be merged.
+
+        Raises:
+            RecipeError: it lacks models or data.
+        """
+        session = self.handlers.sessions.get(session_id)
+        if not session.project.is_complete:
+            raise RecipeError("Add models and data first.")
+        return session
+
+    def plan_of(self, session: Session, method: str) -> MergePlan:
+        """What the visitor's controls ask of a method."""
+        return self.workspace.plan(session.request.recipe(session.project, str(method)))
+
+    def in_domain_of(self, session: Session) -> tuple[str, ...]:
+        """The domains of the experts that take part."""
+        included = session.request.experts
+        return tuple(expert.domain for expert in session.project.experts if expert.name in included)
+
+    def follow(self, session: Session, work: Callable[[Progress], Any]) -> Iterator[tuple[Any, Any]]:
+        """Status lines while `work` runs, each with None, and at the end the result with None in the line's place."""
+        with session.fetching(Job(work, self.workspace.turns.urgent_progress)) as job:
+            steps = job.follow()
+            while True:
+                try:
+                    fraction, message = next(steps)
+                except StopIteration as end:
+                    yield None, end.value
+                    return
+                yield render_status(message, fraction), None
+
+
+def on_status_line(steps: Iterator[list[Any]], num_outputs: int) -> Iterator[list[Any]]:
+    """The steps; a `FusionError` stands on the status line, the first output, and the others stay as they are."""
+    try:
+        yield from steps
+    except FusionError as error:
+        yield [render_status(str(error), is_error=True), *[gr.skip()] * (num_outputs - 1)]
+    except Exception as error:
+        raise as_message(error) from None
