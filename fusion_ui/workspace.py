@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.domain import Domain
-from fusion_ui.errors import ParameterError, StoppedError
+from fusion_ui.errors import ParameterError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, bind_weights, make_evaluation
 from fusion_ui.evaluation.combined import OwnHeads
 from fusion_ui.evaluation.comparison import CandidateScores, compare
@@ -22,12 +21,13 @@ from fusion_ui.execution import Recent, Turns
 from fusion_ui.merging.doctor import LayerReport, examine
 from fusion_ui.merging.export import export_merge
 from fusion_ui.merging.labels import Heads
-from fusion_ui.merging.merge import MergedModel, PreparedMerge, merge_once
+from fusion_ui.merging.merge import MergedModel, merge_once
 from fusion_ui.merging.plan import MergePlan, is_measured, make_plan, measure_statistics
 from fusion_ui.merging.recipe import MergeRecipe
 from fusion_ui.merging.sequential import SequentialSource
 from fusion_ui.merging.slots import SlotSource, check_finite
 from fusion_ui.parameters import find_range
+from fusion_ui.preparations import Preparations
 from fusion_ui.progress import Progress
 from fusion_ui.projects.demo import prepare_demo
 from fusion_ui.projects.project import Project
@@ -43,12 +43,11 @@ class Workspace:
         self.settings = settings
         self.turns = Turns()
         self.results = ResultStore(settings.results_dir, settings.max_results_bytes)
-        self._prepared: Recent[PreparedMerge] = Recent(2)
+        self._preparations = Preparations(self.turns, self._source)
         self._merged: Recent[MergedModel] = Recent(settings.max_cached_merges)
         self._examined: Recent[tuple[LayerReport, ...]] = Recent(8)
         # Apart, because nothing makes them cheap to merge again once quick merges have pushed them out.
         self._merged_on_text: Recent[MergedModel] = Recent(1)
-        self._background, self._begun = threading.Lock(), dict[str, Progress]()
         if settings.num_threads:
             torch.set_num_threads(settings.num_threads)
 
@@ -78,31 +77,11 @@ class Workspace:
 
     def prepare(self, plan: MergePlan, progress: Progress | None = None) -> None:
         """Do what the plan's merges share under any value of the method's parameters, so that each becomes cheap."""
-        # Measuring holds a lock that somebody urgent may come to wait for: idle work must not wait for its turn there.
-        progress = self.turns.promote(progress or Progress())
-        if plan.method.can_prepare():
-            self._prepared.get_or_make(plan.family_key, lambda: self._prepare(plan, progress))
+        self._preparations.make(plan, progress or Progress())
 
     def prepare_in_background(self, plan: MergePlan) -> None:
         """Start `prepare` unless it is done or under way. It takes turns with what people wait for."""
-        key, progress = plan.family_key, self.turns.urgent_progress()
-        with self._background:
-            if not plan.method.can_prepare() or key in self._begun or self._prepared.peek(key):
-                return
-            for older in self._begun.values():  # the latest experts and data win
-                older.stop()
-            self._begun[key] = progress
-
-        def work() -> None:
-            try:
-                self.prepare(plan, progress)
-            except StoppedError:
-                LOGGER.info("a preparation gave way to a newer one")
-            finally:
-                with self._background:
-                    self._begun.pop(key, None)
-
-        threading.Thread(target=work, daemon=True).start()
+        self._preparations.start(plan)
 
     def merge(self, plan: MergePlan, progress: Progress | None = None) -> MergedModel:
         """Merge, measuring what is missing; cheap where `prepare` was called for the same experts and data."""
@@ -190,13 +169,14 @@ class Workspace:
     ) -> Iterator[tuple[float, CandidateScores]]:
         """Complete scores of the plan's merge at each value of the parameter `name`, factorised once."""
         progress = progress or Progress()
-        candidates = {value: self.candidate(plan.with_parameters(**{name: value})) for value in values}
-        if not all(candidate.is_known(evaluation) for candidate in candidates.values()):
-            self.prepare(plan, progress)
-        for value, candidate in candidates.items():
-            for scores in self.evaluate([candidate], evaluation, in_domain, progress):
-                if scores.is_complete:
-                    yield value, scores
+        plans = {value: plan.with_parameters(**{name: value}) for value in values}
+        candidates = {value: self.candidate(plans[value]) for value in plans}
+        unknown = [plans[value] for value in plans if not candidates[value].is_known(evaluation)]
+        with self._preparations.made_for(unknown, progress):
+            for value, candidate in candidates.items():
+                for scores in self.evaluate([candidate], evaluation, in_domain, progress):
+                    if scores.is_complete:
+                        yield value, scores
 
     def find_best(
         self,
@@ -225,10 +205,11 @@ class Workspace:
         check_apart(select, report)
         if not values:
             raise ParameterError(f"There is no value of {name} to try. Give at least one.")
-        candidates = {value: self.candidate(plan.with_parameters(**{name: value})) for value in values}
-        if not all(candidate.is_known(select) for candidate in candidates.values()):
-            self.prepare(plan, progress.part(0, 0.2))
-        outcome = yield from search_best(candidates, select, in_domain, progress.part(0.2, 0.9), risk)
+        plans = {value: plan.with_parameters(**{name: value}) for value in values}
+        candidates = {value: self.candidate(plans[value]) for value in plans}
+        unknown = [plans[value] for value in plans if not candidates[value].is_known(select)]
+        with self._preparations.made_for(unknown, progress.part(0, 0.2)):
+            outcome = yield from search_best(candidates, select, in_domain, progress.part(0.2, 0.9), risk)
         progress.report(0.9, f"{name} {outcome.best:g} on the sentences kept back")
         chosen = candidates[outcome.best]
         scores = [*compare([chosen], report, in_domain, progress.part(0.9, 1))][-1] if report else None
@@ -245,15 +226,11 @@ class Workspace:
         source, rest = self._source(plan, progress, 0.9)
         return export_merge(plan, source, out, rest)
 
-    def _prepare(self, plan: MergePlan, progress: Progress) -> PreparedMerge:
-        source, rest = self._source(plan, progress, 0.5)
-        return PreparedMerge(source, type(plan.method), rest)
-
     def _merges_of(self, plan: MergePlan) -> Recent[MergedModel]:
         return self._merged_on_text if plan.method.needs_text else self._merged
 
     def _merge(self, plan: MergePlan, progress: Progress) -> MergedModel:
-        prepared = self._prepared.peek(plan.family_key)
+        prepared = self._preparations.find(plan)
         if prepared is None:
             return self._merge_once(plan, progress)
         with progress.turn():

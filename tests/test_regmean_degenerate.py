@@ -15,7 +15,7 @@ from test_regmean_laws import (
     Problem,
     all_alphas,
     assert_same,
-    both_paths,
+    every_path,
     make_slot,
     merge_plainly,
     merge_prepared,
@@ -28,7 +28,7 @@ from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.solving.normal_equations import NormalEquations
 
 
-@both_paths
+@every_path
 def test_an_example_by_hand(merge: Merge):
     # G_1 = [2 1; 1 2], G_2 = [4 0; 0 2], one row and one output each, W_1 = (1, 0), W_2 = (0, 1).
     slot = make_slot(
@@ -45,7 +45,7 @@ def test_an_example_by_hand(merge: Merge):
     assert_same(merge(slot, 1.0)[0], np.array([[5 / 23], [16 / 23]]))
 
 
-@both_paths
+@every_path
 @given(problem=problems(), alpha=all_alphas, dead=st.sets(st.integers(0, 5)))
 def test_features_never_active_keep_the_mean(merge: Merge, problem: Problem, alpha: float, dead: set[int]):
     is_dead = np.array([feature in dead for feature in range(len(problem.scale))])
@@ -87,7 +87,7 @@ def behind_layer_norm(seed: int, num_in: int) -> Problem:
     return Problem(tuple(rows), tuple(generator.standard_normal((2, num_in, 3))), (0.5, 0.5))
 
 
-@both_paths
+@every_path
 @given(seed=st.integers(0, 2**32 - 1), num_in=st.integers(2, 8))
 def test_alpha_1_behind_a_layer_norm_is_finite_and_says_what_was_cut(merge: Merge, seed: int, num_in: int):
     problem = behind_layer_norm(seed, num_in)
@@ -116,7 +116,7 @@ def test_the_cut_off_is_where_it_is_said_to_be(eigenvalue: float, num_cut: int):
     assert merge_prepared(slot, 0.9)[1].num_cut == 0
 
 
-@both_paths
+@every_path
 def test_alpha_1_with_grams_stored_in_float32_moves_no_further_than_the_experts_are_apart(merge: Merge):
     problem = behind_layer_norm(seed=1, num_in=64)
     slot = slot_of(problem)
@@ -130,7 +130,7 @@ def test_alpha_1_with_grams_stored_in_float32_moves_no_further_than_the_experts_
     assert moved < apart
 
 
-def test_below_1_nothing_is_cut_and_both_paths_agree_on_a_singular_gram():
+def test_below_1_nothing_is_cut_and_every_path_agree_on_a_singular_gram():
     slot = slot_of(behind_layer_norm(seed=2, num_in=8))
     (plain, cholesky), (prepared, eigen) = merge_plainly(slot, 0.9), merge_prepared(slot, 0.9)
     assert (cholesky.path, cholesky.num_cut, eigen.num_cut) == ("cholesky", 0, 0)

@@ -1,4 +1,4 @@
-"""The laws of RegMean in float64, for the plain path (Cholesky) and the prepared one (eigendecomposition)."""
+"""The laws of RegMean in float64, for a single alpha (Cholesky), any (eigendecomposition) and known ones."""
 
 from __future__ import annotations
 
@@ -91,7 +91,15 @@ def merge_prepared(slot: ParameterSlot, alpha: float) -> tuple[Array, Treatment]
     return merged.numpy().T, treatment
 
 
-both_paths = pytest.mark.parametrize("merge", [merge_plainly, merge_prepared], ids=["plain", "prepared"])
+def merge_known(slot: ParameterSlot, alpha: float) -> tuple[Array, Treatment]:
+    """As a sweep does, which says beforehand what it will ask for."""
+    merged, treatment = RegMean.prepare_parameter(slot, [RegMean(alpha=alpha)])(RegMean(alpha=alpha))
+    return merged.numpy().T, treatment
+
+
+every_path = pytest.mark.parametrize(
+    "merge", [merge_plainly, merge_prepared, merge_known], ids=["plain", "prepared", "known"]
+)
 
 
 def assert_same(merged: Array, expected: Array, scale: Array | float = 1.0, tolerance: float = TOLERANCE) -> None:
@@ -100,21 +108,21 @@ def assert_same(merged: Array, expected: Array, scale: Array | float = 1.0, tole
     assert error <= tolerance * max(size, 1.0), f"differs by {error:.1e} where the size is {size:.1e}"
 
 
-@both_paths
+@every_path
 @given(problem=problems())
 def test_alpha_1_is_least_squares(merge: Merge, problem: Problem):
     expected = oracles.regmean_by_least_squares(problem.rows, problem.experts, problem.coefficients, 1.0)
     assert_same(merge(slot_of(problem), 1.0)[0], expected, problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems(), alpha=alphas)
 def test_smaller_alpha_is_least_squares_with_rows_of_the_diagonal_added(merge: Merge, problem: Problem, alpha: float):
     expected = oracles.regmean_by_least_squares(problem.rows, problem.experts, problem.coefficients, alpha)
     assert_same(merge(slot_of(problem), alpha)[0], expected, problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems())
 def test_alpha_0_is_the_mean_of_each_feature_weighted_by_its_mean_square(merge: Merge, problem: Problem):
     shares = [c * (x * x).mean(0)[:, None] for c, x in zip(problem.coefficients, problem.rows, strict=True)]
@@ -129,20 +137,20 @@ def test_plain_prepared_and_printed_formula_agree(problem: Problem, alpha: float
     scaled = [gram / (problem.scale * problem.scale.T) for gram in problem.grams]
     experts = [w * problem.scale for w in problem.experts]
     expected = oracles.regmean_by_formula(scaled, num_rows, experts, problem.coefficients, alpha)
-    for merge in (merge_plainly, merge_prepared):
+    for merge in (merge_plainly, merge_prepared, merge_known):
         assert_same(merge(slot, alpha)[0] * problem.scale, expected)
     assert merge_prepared(slot, alpha)[1].path == "eigen"
     assert merge_plainly(slot, alpha)[1].path == ("eigen" if alpha > 0.999 else "cholesky")
 
 
-@both_paths
+@every_path
 @given(problem=problems(), alpha=all_alphas)
 def test_identical_experts_return_the_expert(merge: Merge, problem: Problem, alpha: float):
     experts = [problem.experts[0]] * len(problem.rows)
     assert_same(merge(slot_of(problem, experts), alpha)[0], problem.experts[0], problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems(), alpha=all_alphas)
 def test_equal_grams_give_the_mean(merge: Merge, problem: Problem, alpha: float):
     count = len(problem.experts)
@@ -150,7 +158,7 @@ def test_equal_grams_give_the_mean(merge: Merge, problem: Problem, alpha: float)
     assert_same(merge(slot, alpha)[0], problem.mean, problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems(), alpha=all_alphas, seed=st.integers(0, 2**32 - 1))
 def test_multiples_of_the_identity_give_the_mean_weighted_by_them(
     merge: Merge, problem: Problem, alpha: float, seed: int
@@ -164,7 +172,7 @@ def test_multiples_of_the_identity_give_the_mean_weighted_by_them(
     assert_same(merge(slot, alpha)[0], expected, problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems(), alpha=all_alphas, exponent=st.floats(-20, 20))
 def test_a_common_scale_of_all_grams_changes_nothing(merge: Merge, problem: Problem, alpha: float, exponent: float):
     scaled = [10.0**exponent * gram for gram in problem.grams]
@@ -172,14 +180,14 @@ def test_a_common_scale_of_all_grams_changes_nothing(merge: Merge, problem: Prob
     assert_same(merge(slot, alpha)[0], merge(slot_of(problem), alpha)[0], problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems(), alpha=all_alphas)
 def test_text_given_twice_weighs_no_more(merge: Merge, problem: Problem, alpha: float):
     twice = Problem((np.tile(problem.rows[0], (2, 1)), *problem.rows[1:]), problem.experts, problem.coefficients)
     assert_same(merge(slot_of(twice), alpha)[0], merge(slot_of(problem), alpha)[0], problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems(min_experts=2), alpha=all_alphas)
 def test_scaling_the_gram_of_one_expert_pulls_towards_it(merge: Merge, problem: Problem, alpha: float):
     grams = [100 * problem.grams[0], *problem.grams[1:]]
@@ -189,7 +197,7 @@ def test_scaling_the_gram_of_one_expert_pulls_towards_it(merge: Merge, problem: 
     assert distance[1] < 0.8 * distance[0]
 
 
-@both_paths
+@every_path
 @given(problem=problems(min_experts=2), alpha=all_alphas)
 def test_unequal_grams_do_not_give_the_mean(merge: Merge, problem: Problem, alpha: float):
     # Guards against Grams that are measured and then never reach the merge.
@@ -197,21 +205,21 @@ def test_unequal_grams_do_not_give_the_mean(merge: Merge, problem: Problem, alph
     assert np.abs((merged - reference) * problem.scale).max() > 1e-6
 
 
-@both_paths
+@every_path
 @given(problem=problems(min_experts=2), alpha=all_alphas)
 def test_the_order_of_experts_does_not_matter(merge: Merge, problem: Problem, alpha: float):
     turned = Problem(problem.rows[::-1], problem.experts[::-1], problem.coefficients[::-1])
     assert_same(merge(slot_of(turned), alpha)[0], merge(slot_of(problem), alpha)[0], problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems(min_experts=2), alpha=all_alphas)
 def test_an_expert_with_coefficient_0_has_no_part(merge: Merge, problem: Problem, alpha: float):
     alone = Problem(problem.rows, problem.experts, (1.0, *[0.0] * (len(problem.rows) - 1)))
     assert_same(merge(slot_of(alone), alpha)[0], problem.experts[0], problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems(), alpha=all_alphas)
 def test_the_base_plus_merged_task_vectors_is_the_merge(merge: Merge, problem: Problem, alpha: float):
     base = np.roll(problem.experts[-1], 1, axis=1) + 0.5 / problem.scale
@@ -219,7 +227,7 @@ def test_the_base_plus_merged_task_vectors_is_the_merge(merge: Merge, problem: P
     assert_same(base + merged, merge(slot_of(problem), alpha)[0], problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems(min_experts=3), alpha=all_alphas)
 def test_merging_one_after_the_other_with_summed_grams_is_merging_at_once(merge: Merge, problem: Problem, alpha: float):
     count, num_rows = len(problem.rows), 50
@@ -234,7 +242,7 @@ def test_merging_one_after_the_other_with_summed_grams_is_merging_at_once(merge:
     assert_same(merged, merge(at_once, alpha)[0], problem.scale)
 
 
-@both_paths
+@every_path
 @given(problem=problems(), gamma=st.floats(0.001, 100))
 def test_alpha_is_the_ridge_of_the_paper(merge: Merge, problem: Problem, gamma: float):
     ridged = [gram + gamma * np.diag(np.diag(gram)) for gram in problem.grams]

@@ -132,7 +132,7 @@ def test_the_first_rule_that_matches_decides(workspace, models, is_prepared: boo
 def test_under_another_rule_or_alpha_nothing_is_factorised_again(workspace, models, monkeypatch):
     plain = plan_of(workspace, models)
     workspace.prepare(plain)
-    prepared = workspace._prepared.peek(plain.family_key)
+    prepared = workspace._preparations.find(plain)
     monkeypatch.setattr(PreparedMerge, "__init__", None)  # a second preparation would fail
     for rule in ({"merge": "base"}, {"merge": "mean"}, {"merge": "news"}, {"overrides": {"alpha": 0.1}}):
         plan = plan_of(workspace, models, {"parameters": "embeddings", "merge": "base"}, {"parameters": "head"} | rule)

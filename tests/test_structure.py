@@ -39,6 +39,7 @@ ORDER = (
     "plots",
     "projects",
     "execution",
+    "preparations",
     "workspace",
     "cli",
     "ui",

@@ -19,7 +19,7 @@ from fusion_ui.progress import Progress
 from fusion_ui.solving.conditioning import Conditioning, measure_conditioning
 from fusion_ui.solving.treatment import Treatment
 
-SOLVED = ("eigen", "cholesky")
+SOLVED = ("eigen", "cholesky", "interpolated")
 """The paths on which a parameter's normal equations were solved."""
 ROWS_PER_FEATURE = 1.0
 """Below this an expert's Gram matrix is singular for certain: so many rows cannot span all its features."""

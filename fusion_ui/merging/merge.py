@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -95,7 +95,19 @@ def merge_each(
 class PreparedMerge:
     """Everything of a merge that the method's hyper-parameters do not change, so that a new value is cheap."""
 
-    def __init__(self, source: SlotSource, kind: type[MergeMethod], progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        source: SlotSource,
+        kind: type[MergeMethod],
+        progress: Progress | None = None,
+        settings: Sequence[MergeMethod] = (),
+        rules: ParameterRules = NO_RULES,
+    ) -> None:
+        """Do the costly work.
+
+        Args:
+            settings: the only ones that `merge` will be asked for, under `rules`; any, where none is named.
+        """
         progress = progress or Progress()
         self.source, self.kind = source, kind
         self._fixed = _fixed(source)
@@ -106,7 +118,8 @@ class PreparedMerge:
             done = len(self._finish)
             progress.report(done / total, f"Factorising, {done} of {total} tensors")
             with progress.turn():
-                self._finish[slot.name] = _prepare_slot(kind, slot)
+                rule = rules.find(slot.name)
+                self._finish[slot.name] = _prepare_slot(kind, slot, [rule.adapt(method) for method in settings])
             del slot
 
     def merge(
@@ -148,11 +161,13 @@ def _merge_slot(method: MergeMethod, slot: ParameterSlot) -> Merged:
     return _without_base(slot) if method.needs_base and slot.base is None else method.merge_parameter(slot)
 
 
-def _prepare_slot(kind: type[MergeMethod], slot: ParameterSlot) -> Callable[[Any], Merged]:
+def _prepare_slot(
+    kind: type[MergeMethod], slot: ParameterSlot, settings: Sequence[MergeMethod]
+) -> Callable[[Any], Merged]:
     if kind.needs_base and slot.base is None:
         mean = _without_base(slot)
         return lambda method: mean
-    return kind.prepare_parameter(slot)
+    return kind.prepare_parameter(slot, settings)
 
 
 def _without_base(slot: ParameterSlot) -> Merged:

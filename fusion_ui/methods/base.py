@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -64,8 +64,12 @@ class MergeMethod(ABC):
         return cls.prepare_parameter.__func__ is not MergeMethod.prepare_parameter.__func__
 
     @classmethod
-    def prepare_parameter(cls, slot: ParameterSlot) -> Callable[[Any], Merged]:
-        """Do the costly work on one parameter and return the cheap rest as a function of the method."""
+    def prepare_parameter(cls, slot: ParameterSlot, settings: Sequence[Any] = ()) -> Callable[[Any], Merged]:
+        """Do the costly work on one parameter and return the cheap rest as a function of the method.
+
+        Args:
+            settings: the only ones that will be asked for; any, where none is named.
+        """
         raise TypeError(f"{cls.__name__} has nothing to prepare; call merge_parameter")
 
     @classmethod

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
 
 from fusion_ui.methods.base import Merged, MergeMethod
-from fusion_ui.methods.regmean import NEARLY_SINGULAR
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.parameters import Range
+from fusion_ui.solving.known_alphas import NEARLY_SINGULAR, solve_known
 from fusion_ui.solving.normal_equations import NormalEquations
 from fusion_ui.solving.treatment import Treatment
 
@@ -55,12 +55,15 @@ class DataFreeRegMean(MergeMethod):
         return _surrogate_equations(slot).solve(self.alpha, slot.mean, slot.deltas)
 
     @classmethod
-    def prepare_parameter(cls, slot: ParameterSlot) -> Callable[[DataFreeRegMean], Merged]:
+    def prepare_parameter(
+        cls, slot: ParameterSlot, settings: Sequence[DataFreeRegMean] = ()
+    ) -> Callable[[DataFreeRegMean], Merged]:
         if reason := _reason_for_mean(slot):
             mean = slot.mean, Treatment("mean", reason=reason)
             return lambda method: mean
-        factorised = _surrogate_equations(slot).factorise(slot.mean, slot.deltas)
-        return lambda method: factorised.solve(method.alpha)
+        alphas = [method.alpha for method in settings]
+        solve = solve_known(_surrogate_equations(slot), slot.mean, slot.deltas, alphas)
+        return lambda method: solve(method.alpha)
 
 
 def _surrogate_equations(slot: ParameterSlot) -> NormalEquations:

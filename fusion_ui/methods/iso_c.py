@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -52,7 +52,7 @@ class IsoC(MergeMethod):
         return self.prepare_parameter(slot)(self)
 
     @classmethod
-    def prepare_parameter(cls, slot: ParameterSlot) -> Callable[[IsoC], Merged]:
+    def prepare_parameter(cls, slot: ParameterSlot, settings: Sequence[IsoC] = ()) -> Callable[[IsoC], Merged]:
         assert slot.base is not None  # see `needs_base`
         base, (update, treatment) = slot.base, _merge_updates(slot, slot.base)
         return lambda method: (base + method.scaling_coefficient * update, treatment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
@@ -11,12 +11,9 @@ import torch
 from fusion_ui.methods.base import Merged, MergeMethod
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.parameters import Range, Toggle
+from fusion_ui.solving.known_alphas import NEARLY_SINGULAR, solve_known
 from fusion_ui.solving.treatment import Treatment
 from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
-
-NEARLY_SINGULAR = 0.999
-"""Above this alpha R(alpha) may be singular: a LayerNorm leaves one direction constant. That needs a cut-off."""
-
 
 ALPHA = Range(
     0,
@@ -69,15 +66,15 @@ class RegMean(MergeMethod):
         return match_outputs(slot, self.alpha)
 
     @classmethod
-    def prepare_parameter(cls, slot: ParameterSlot) -> Callable[[RegMean], Merged]:
+    def prepare_parameter(cls, slot: ParameterSlot, settings: Sequence[RegMean] = ()) -> Callable[[RegMean], Merged]:
         if slot.token_frequencies is not None:
             weighted, plain = _weigh_rows(slot), _mean(slot)
             return lambda method: weighted if method.embeddings else plain
         if slot.equations is None:
             mean = _mean(slot)
             return lambda method: mean
-        factorised = slot.equations.factorise(slot.mean, slot.deltas)
-        return lambda method: factorised.solve(method.alpha)
+        solve = solve_known(slot.equations, slot.mean, slot.deltas, [method.alpha for method in settings])
+        return lambda method: solve(method.alpha)
 
 
 def match_outputs(slot: ParameterSlot, alpha: float) -> Merged:

@@ -36,10 +36,6 @@ def measure_conditioning(equations: NormalEquations, alpha: float, num_cut: int 
     if num_cut:
         return Conditioning(None, after, smallest)
     alive = equations.scale > 0
-    total = torch.zeros_like(equations.normalised[0])
-    for gram in equations.normalised:
-        total.add_(gram, alpha=alpha)
-    total.diagonal().copy_(equations.diagonals.sum(0))
-    before = torch.linalg.eigvalsh(total[alive][:, alive])
+    before = torch.linalg.eigvalsh(equations.sum_grams(alpha)[alive][:, alive])
     is_told = len(before) and before[0] > len(before) * torch.finfo(torch.float64).eps * before[-1]
     return Conditioning((before[-1] / before[0]).item() if is_told else None, after, smallest)

@@ -29,6 +29,26 @@ NEVER_ACTIVE = 1e-30
 """Mean square, relative to the largest feature's, up to which a feature counts as never active: its activations are
 then 1e-15 of the largest, which no float64 sum carries to the layer's output. MiniLM has two such features."""
 
+KEPT_FACTORS = 256 << 20
+"""Bytes of Cholesky factors that are kept for other weights with the same input."""
+
+
+@dataclass(frozen=True, eq=False)
+class RightSides:
+    """D^-1/2 sum_i c_i Gt_i (W_i - Wbar) for every alpha.
+
+    Attributes:
+        full: with the whole Grams, alpha = 1.
+        diagonal: with their diagonals alone, alpha = 0.
+    """
+
+    full: Float[Tensor, "n out"]
+    diagonal: Float[Tensor, "n out"]
+
+    def at(self, alpha: float) -> Float[Tensor, "n out"]:
+        """For one alpha."""
+        return torch.lerp(self.diagonal, self.full, alpha)
+
 
 @dataclass(frozen=True, eq=False)
 class NormalEquations:
@@ -50,20 +70,21 @@ class NormalEquations:
     rounding: float = torch.finfo(torch.float64).eps
     dtype: torch.dtype = torch.float32
 
-    @cached_property
-    def normalised(self) -> tuple[Float[Tensor, "n n"], ...]:
-        """c_i G_i / N_i of every expert, in float64."""
-        return tuple(gram.double() * factor for gram, factor in zip(self.grams, self._factors, strict=True))
+    @property
+    def width(self) -> int:
+        """Features of the input."""
+        return self.grams[0].shape[0]
+
+    @property
+    def factors(self) -> list[float]:
+        """c_i / N_i of every expert."""
+        return [weight / rows for weight, rows in zip(self.weights, self.num_rows, strict=True)]
 
     @cached_property
     def diagonals(self) -> Float[Tensor, "expert n"]:
         """diag(c_i Gbar_i) of every expert; needs no other entry of the Grams."""
-        pairs = zip(self.grams, self._factors, strict=True)
+        pairs = zip(self.grams, self.factors, strict=True)
         return torch.stack([gram.diagonal().double() * factor for gram, factor in pairs])
-
-    @property
-    def _factors(self) -> list[float]:
-        return [weight / rows for weight, rows in zip(self.weights, self.num_rows, strict=True)]
 
     @cached_property
     def scale(self) -> Float[Tensor, " n"]:
@@ -76,30 +97,35 @@ class NormalEquations:
         """Features that were never active: their weights keep the mean."""
         return int((self.scale == 0).sum())
 
+    def sum_grams(self, alpha: float = 1.0) -> Float[Tensor, "n n"]:
+        """S(alpha) = sum_i c_i Gt_i, in float64."""
+        total = torch.zeros(self.width, self.width, dtype=torch.float64)
+        for gram, factor in zip(self.grams, self.factors, strict=True):
+            total.add_(gram, alpha=alpha * factor)
+        total.diagonal().copy_(self.diagonals.sum(0))
+        return total
+
+    @cached_property
     def scaled_sum(self) -> Float[Tensor, "n n"]:
-        """R(1): the scaled sum of Grams, with a unit diagonal (also for dead features, which stand alone)."""
-        total = self.normalised[0].clone()
-        for gram in self.normalised[1:]:
-            total += gram
+        """R(1), with a unit diagonal (also for dead features, which stand alone)."""
+        total = self.sum_grams()
         total *= self.scale[:, None]
         total *= self.scale
         total.diagonal().fill_(1.0)
         return total
 
-    def right_sides(
-        self, deltas: Float[Tensor, "expert out n"]
-    ) -> tuple[Float[Tensor, "n out"], Float[Tensor, "n out"]]:
-        """D^-1/2 sum_i c_i Gbar_i delta_i^T and the same with only the diagonals of the Grams."""
+    def right_sides(self, deltas: Float[Tensor, "expert out n"]) -> RightSides:
+        """The right sides for weights that differ from their mean by `deltas`."""
         full = torch.zeros(deltas.shape[2], deltas.shape[1], dtype=torch.float64)
-        for gram, delta in zip(self.normalised, deltas, strict=True):
-            full.addmm_(gram, delta.double().T)
+        for gram, factor, delta in zip(self.grams, self.factors, deltas, strict=True):
+            full.addmm_(gram.double(), delta.double().T, alpha=factor)
         diagonal = (deltas.double() * self.diagonals[:, None]).sum(0).T
-        return full * self.scale[:, None], diagonal * self.scale[:, None]
+        return RightSides(full * self.scale[:, None], diagonal * self.scale[:, None])
 
     @cached_property
     def spectrum(self) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
         """L (ascending) and Q of R(1), in float64."""
-        values, vectors = torch.linalg.eigh(self.scaled_sum())
+        values, vectors = torch.linalg.eigh(self.scaled_sum)
         return values, vectors
 
     @cached_property
@@ -107,23 +133,48 @@ class NormalEquations:
         """L alone, for a third of the time where the spectrum is not known."""
         if "spectrum" in vars(self):
             return self.spectrum[0]
-        return torch.linalg.eigvalsh(self.scaled_sum())
+        return torch.linalg.eigvalsh(self.scaled_sum)
 
     @cached_property
     def basis(self) -> Float[Tensor, "n n"]:
         """D^-1/2 Q in the dtype of the result."""
         return (self.spectrum[1] * self.scale[:, None]).to(self.dtype)
 
+    @cached_property
+    def _known_factors(self) -> dict[float, Tensor]:
+        return {}
+
+    def factor(self, alpha: float) -> Float[Tensor, "n n"] | None:
+        """The Cholesky factor of R(alpha); None where it is not positive definite, so no sum of Grams as measured."""
+        known = self._known_factors
+        if alpha not in known:
+            matrix = self.scaled_sum * alpha
+            matrix.diagonal().fill_(1.0)
+            found, failed = torch.linalg.cholesky_ex(matrix)
+            if failed:
+                return None
+            while known and (len(known) + 1) * found.nbytes > KEPT_FACTORS:
+                known.pop(next(iter(known)))
+            known[alpha] = found
+        return known[alpha]
+
+    def find_update(self, alpha: float, right: RightSides) -> Float[Tensor, "out n"] | None:
+        """W - Wbar by a Cholesky factorisation, in float64; None where there is no factor."""
+        factor = self.factor(alpha)
+        if factor is None:
+            return None
+        return (torch.cholesky_solve(right.at(alpha), factor) * self.scale[:, None]).T
+
     def factorise(self, mean: Float[Tensor, "out n"], deltas: Float[Tensor, "expert out n"]) -> FactorisedEquations:
         """The costly half: everything that does not depend on alpha. Pays for itself from a few alphas on."""
         values, vectors = self.spectrum
-        full, diagonal = self.right_sides(deltas)
+        right = self.right_sides(deltas)
         return FactorisedEquations(
             values=values,
             cutoff=len(values) ** 0.5 * self.rounding * values[-1].item(),
             basis=self.basis,
-            full=(vectors.T @ full).to(self.dtype),
-            diagonal=(vectors.T @ diagonal).to(self.dtype),
+            full=(vectors.T @ right.full).to(self.dtype),
+            diagonal=(vectors.T @ right.diagonal).to(self.dtype),
             mean=mean.T.to(self.dtype).contiguous(),
             num_dead=self.num_dead,
         )
@@ -132,15 +183,10 @@ class NormalEquations:
         self, alpha: float, mean: Float[Tensor, "out n"], deltas: Float[Tensor, "expert out n"]
     ) -> tuple[Float[Tensor, "out n"], Treatment]:
         """The merged weight by one Cholesky factorisation: the cheapest way for a single alpha below 1."""
-        matrix = self.scaled_sum() * alpha
-        matrix.diagonal().fill_(1.0)
-        factor, failed = torch.linalg.cholesky_ex(matrix)
-        if failed:  # not positive definite, so no sum of Grams as measured; the report then says "eigen"
+        update = self.find_update(alpha, self.right_sides(deltas))
+        if update is None:  # the report then says "eigen"
             return self.factorise(mean, deltas).solve(alpha)
-        full, diagonal = self.right_sides(deltas)
-        right = alpha * full + (1 - alpha) * diagonal
-        solution = torch.cholesky_solve(right, factor) * self.scale[:, None]
-        return mean + solution.T.to(mean.dtype), Treatment("cholesky", num_dead=self.num_dead)
+        return mean + update.to(mean.dtype), Treatment("cholesky", num_dead=self.num_dead)
 
     def solve_diagonal(
         self, mean: Float[Tensor, "out n"], deltas: Float[Tensor, "expert out n"]

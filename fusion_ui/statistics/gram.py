@@ -1,37 +1,31 @@
 """Gram matrices of every linear layer's inputs, G = sum over real tokens of x x^T, in one forward pass.
 
-Layers that receive the very same tensor (query, key and value) share one Gram. A block's x x^T is computed in float32
-and the blocks are summed in float64: the entries' relative error stays near that of float32 rounding, 1e-7 of
-sqrt(G_ii G_jj), whatever the number of tokens.
+Layers that receive the very same tensor (query, key and value) share one Gram.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from fusion_ui.domains.batches import Batch
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
+from fusion_ui.statistics.gram_sum import GramSum
 from fusion_ui.statistics.statistic import LinearInput
 from fusion_ui.tasks.sequence_classification import model_inputs
-
-ROWS_PER_BLOCK = 512
-"""Rows multiplied in float32 before they are added in float64."""
 
 
 @dataclass
 class _Sum:
-    """One Gram in the making: float64 sums of x x^T and of x, the rows summed, and calls that could not be counted."""
+    """One Gram in the making, the float64 sum of its rows, and calls that could not be counted."""
 
-    gram: Float[Tensor, "n n"]
+    gram: GramSum
     input_sum: Float[Tensor, " n"]
-    num_rows: int = 0
-    followers: list[str] = field(default_factory=list)
     num_odd_calls: int = 0
     odd_shape: tuple[int, ...] = ()
 
@@ -92,6 +86,7 @@ class GramCollector:
         self.leader_of: dict[str, str] = {}
         self.seen: list[tuple[Tensor, str]] = []
         self.mask: Bool[Tensor, "text token"] = torch.empty(0, 0, dtype=torch.bool)
+        self.real_tokens: Int[Tensor, " row"] = torch.empty(0, dtype=torch.int64)
 
     def attached(self) -> _Hooks:
         """Observe the layers inside a with block."""
@@ -111,6 +106,7 @@ class GramCollector:
             counted = torch.cat([counted, torch.zeros_like(counted)])
         # The last batch's inputs are forgotten; they were kept alive so that identity means the same tensor.
         self.seen, self.mask = [], counted.bool()
+        self.real_tokens = self.mask.flatten().nonzero()[:, 0]
         model(**given)
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -121,29 +117,26 @@ class GramCollector:
         if self.leader_of.setdefault(name, leader) != leader:
             raise StatisticError(f"The layer {name} shares its input with another layer in some batches only.")
         if leader != name:
-            if name not in self.sums[leader].followers:
-                self.sums[leader].followers.append(name)
             return
         self.seen.append((x, name))
         width = x.shape[-1]
-        zeros = torch.zeros(width, width, dtype=torch.float64)
-        total = self.sums.setdefault(name, _Sum(zeros, torch.zeros(width, dtype=torch.float64)))
+        total = self.sums.get(name)
+        if total is None:
+            total = self.sums[name] = _Sum(GramSum(width), torch.zeros(width, dtype=torch.float64))
         rows = self._real_rows(x)
         if rows is None:
             total.num_odd_calls, total.odd_shape = total.num_odd_calls + 1, tuple(x.shape)
             return
-        for block in rows.float().split(ROWS_PER_BLOCK):
-            total.gram += block.T @ block
-            if self.input_sums:
-                total.input_sum += block.sum(0, dtype=torch.float64)
-        total.num_rows += len(rows)
+        total.gram.add(rows)
+        if self.input_sums:
+            total.input_sum += rows.sum(0, dtype=torch.float64)
 
     def _real_rows(self, x: Tensor) -> Float[Tensor, "row n"] | None:
         """The rows that stand for real tokens or whole texts; None where the input is neither."""
         if x.ndim == 3 and x.shape[:2] == self.mask.shape:
-            return x[self.mask]
+            return x.flatten(0, 1).index_select(0, self.real_tokens)
         if x.ndim == 2 and len(x) == self.mask.numel():  # OPT flattens texts and tokens
-            return x[self.mask.flatten()]
+            return x.index_select(0, self.real_tokens)
         if x.ndim == 2 and len(x) == len(self.mask):
             return x[self.mask.any(1)]
         return None
@@ -163,13 +156,14 @@ class GramCollector:
                 reason = (
                     f"{total.num_odd_calls} calls with inputs of shape {shape}, which are not tokens, were left out"
                 )
-            if total.num_rows == 0:
+            num_rows = total.gram.num_rows
+            if num_rows == 0:
                 inputs[name] = LinearInput("", 0, is_transposed, reason or "no real token reached the layer")
                 continue
-            grams[leader] = total.gram
-            if self.input_sums:
-                grams[leader] = append_ones(total.gram, total.input_sum, total.num_rows)
-            inputs[name] = LinearInput(leader, total.num_rows, is_transposed, reason)
+            if leader not in grams:
+                gram = total.gram.total()
+                grams[leader] = append_ones(gram, total.input_sum, num_rows) if self.input_sums else gram
+            inputs[name] = LinearInput(leader, num_rows, is_transposed, reason)
         return grams, inputs
 
 

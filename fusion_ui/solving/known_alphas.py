@@ -1,0 +1,130 @@
+"""One weight for alphas that are known beforehand, as a sweep's are: by the cheapest of three ways.
+
+An eigendecomposition costs as much as several Cholesky factorisations, the more the wider the input, and serves every
+alpha. Where fewer alphas are asked for, each has its own factorisation. Where more are asked for than that and the
+input is wide, some alphas are solved for and the others interpolated: with t = (1 - alpha) / alpha the update is
+
+    D^-1/2 (R(1) + t I)^-1 (A + t B)
+
+whose poles, in s = log t, lie at log L + i pi whatever the eigenvalues L are. So polynomials through Chebyshev nodes in
+s converge geometrically, and an interval of s needs the same number of nodes for every layer of every model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from fusion_ui.solving.normal_equations import NormalEquations
+from fusion_ui.solving.treatment import Treatment
+
+NEARLY_SINGULAR = 0.999
+"""Above this alpha R(alpha) may be singular: a LayerNorm leaves one direction constant. That needs a cut-off."""
+
+TOLERANCE = 1e-4
+"""Of the update: how far an interpolated one may be from the exact one."""
+
+Solve = Callable[[float], tuple[Tensor, Treatment]]
+"""From alpha to a merged weight and what was done to it."""
+
+
+def solve_known(
+    equations: NormalEquations,
+    mean: Float[Tensor, "out n"],
+    deltas: Float[Tensor, "expert out n"],
+    alphas: Collection[float] = (),
+) -> Solve:
+    """Do the costly work for some alphas, or for any where none is named, and return the cheap rest."""
+    wanted = sorted({alpha for alpha in alphas if alpha > 0})
+    if not alphas or (wanted and wanted[-1] > NEARLY_SINGULAR):
+        return equations.factorise(mean, deltas).solve
+    nodes = place_nodes(wanted[0], wanted[-1]) if wanted else []
+    if min(len(wanted), len(nodes)) > num_worth_a_spectrum(equations.width):
+        return equations.factorise(mean, deltas).solve
+    right = equations.right_sides(deltas)
+    is_interpolated = len(nodes) < len(wanted)
+    solved = nodes if is_interpolated else wanted
+    updates = {alpha: equations.find_update(alpha, right) for alpha in solved}
+    found = {alpha: update.to(mean.dtype) for alpha, update in updates.items() if update is not None}
+    if len(found) < len(solved):  # the report then says "eigen"
+        return equations.factorise(mean, deltas).solve
+    interpolated = frozenset(wanted if is_interpolated else ())
+    return KnownSolutions(found, mean, equations.solve_diagonal(mean, deltas), interpolated).solve
+
+
+def num_worth_a_spectrum(width: int) -> int:
+    """How many Cholesky factorisations and solutions cost less than an eigendecomposition and its products."""
+    return 3 if width <= 1024 else width // 110
+
+
+def place_nodes(low: float, high: float) -> list[float]:
+    """Alphas from which all alphas in [low, high] are interpolated: Chebyshev nodes in log((1 - alpha) / alpha)."""
+    if low == high:
+        return [low]
+    start, stop = _place(high), _place(low)
+    middle, half = (start + stop) / 2, (stop - start) / 2
+    ratio = math.pi / half
+    growth = ratio + math.hypot(ratio, 1.0)  # of the largest ellipse around the interval that reaches no pole
+    count = 1 + math.ceil(math.log(1 / TOLERANCE) / math.log(growth))
+    cosines = [math.cos((2 * k + 1) * math.pi / (2 * count)) for k in range(count)]
+    return [_alpha_at(middle + half * cosine) for cosine in cosines]
+
+
+def _place(alpha: float) -> float:
+    """s = log((1 - alpha) / alpha), also for an alpha whose inverse is no number."""
+    return math.log1p(-alpha) - math.log(alpha)
+
+
+def _alpha_at(place: float) -> float:
+    return 1 / (1 + math.exp(place)) if place < 0 else math.exp(-place) / (1 + math.exp(-place))
+
+
+def node_shares(nodes: Collection[float], alpha: float) -> list[float]:
+    """What each node contributes at `alpha`, by the barycentric formula; the shares sum to one."""
+    if alpha in nodes:
+        return [float(node == alpha) for node in nodes]
+    places = [_place(node) for node in nodes]
+    place, count = _place(alpha), len(places)
+    terms = [
+        (-1) ** k * math.sin((2 * k + 1) * math.pi / (2 * count)) / (place - node) for k, node in enumerate(places)
+    ]
+    return [term / math.fsum(terms) for term in terms]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownSolutions:
+    """Updates at some alphas.
+
+    Attributes:
+        updates: alpha -> W - Wbar.
+        mean: Wbar.
+        at_zero: the solution for alpha 0.
+        interpolated: the alphas that may be asked for where those of `updates` are nodes; empty where they are not.
+    """
+
+    updates: Mapping[float, Float[Tensor, "out n"]]
+    mean: Float[Tensor, "out n"]
+    at_zero: tuple[Float[Tensor, "out n"], Treatment]
+    interpolated: frozenset[float]
+
+    def solve(self, alpha: float) -> tuple[Float[Tensor, "out n"], Treatment]:
+        """The merged weight.
+
+        Raises:
+            KeyError: `alpha` is none of those that were asked for.
+        """
+        if alpha == 0:
+            return self.at_zero
+        num_dead = self.at_zero[1].num_dead
+        if not self.interpolated:
+            return self.mean + self.updates[alpha], Treatment("cholesky", num_dead=num_dead)
+        if alpha not in self.interpolated:
+            raise KeyError(alpha)
+        merged = self.mean.clone()
+        for share, update in zip(node_shares(self.updates, alpha), self.updates.values(), strict=True):
+            merged.add_(update, alpha=share)
+        return merged, Treatment("interpolated", num_dead=num_dead)
