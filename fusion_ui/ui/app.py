@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 
-from fusion_ui.methods import METHODS, find_method
-from fusion_ui.parameters import default_values
-from fusion_ui.projects.building import MAX_EXPERTS
+from fusion_ui.methods import find_method
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.layers import Examining, wire_layers
 from fusion_ui.ui.own_project import Chain, wire_project
+from fusion_ui.ui.panels.exceptions import ExceptionsPanel, build_exceptions_panel
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
 from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.panels.project import build_project_panel
-from fusion_ui.ui.request import FuseRequest, default_request, parse_pins
+from fusion_ui.ui.reading import make_reader, read_parameters
+from fusion_ui.ui.request import default_request
 from fusion_ui.workspace import Workspace
 
 HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="project">{title}</span>
@@ -50,13 +50,14 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                 own = build_project_panel(project, workspace.settings.allows_folders)
                 models = build_models_panel(project, start)
                 methods = build_methods_panel(project, start, MAIN)
+                exceptions = build_exceptions_panel(project)
             with gr.Column(scale=4, min_width=320):
                 fuse = build_fuse_panel(project, start)
                 with gr.Accordion("Look closer", open=False, elem_id="closer", elem_classes="card"), gr.Tabs():
                     layers = build_layers_panel(start)
-        chain = _wire(app, handlers, models, methods, fuse, layers)
+        chain = _wire(app, handlers, models, methods, exceptions, fuse, layers)
         bringing = Bringing(workspace, handlers.sessions, project)
-        wire_project(own, models, methods, bringing, header, describe_project, chain)
+        wire_project(own, models, methods, exceptions, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app
 
@@ -66,6 +67,7 @@ def _wire(
     handlers: Handlers,
     models: ModelsPanel,
     methods: MethodsPanel,
+    exceptions: ExceptionsPanel,
     fuse: FusePanel,
     layers: LayersPanel,
 ) -> Chain:
@@ -76,9 +78,16 @@ def _wire(
     """
     parameters = {MAIN: fuse.slider, **methods.parameters}
     controls = [*models.included, *models.calibration, *models.weights, models.num_examples]
-    controls += [methods.methods, methods.pins, methods.references, fuse.is_from_zero, *parameters.values()]
+    controls += [
+        methods.methods,
+        methods.pins,
+        methods.references,
+        fuse.is_from_zero,
+        *exceptions.controls,
+        *parameters.values(),
+    ]
     stamp = gr.Number(visible=False)
-    read = _reader(list(parameters))
+    read = make_reader(list(parameters), len(exceptions.controls))
 
     async def post(request: gr.Request, *values: Any) -> Any:
         *shown, sent = values
@@ -106,6 +115,7 @@ def _wire(
         fuse.slider,
         models.num_examples,
         *models.weights,
+        *exceptions.scaling.values(),
         *(c for c in parameters.values() if isinstance(c, gr.Slider)),
     ]
     triggers = [event for slider in dict.fromkeys(sliders) for event in (slider.input, slider.release)]
@@ -134,39 +144,6 @@ def _wire(
     wire_layers(layers, Examining(handlers), fuse.slider, methods.methods, post_after)
     # A changed project has its settings in the session; what the browser shows then may still be the old one.
     return lambda event: evaluate_after(event, api_visibility="private")
-
-
-def _reader(parameters: list[tuple[str, str]]) -> Callable[[tuple[Any, ...], Project], FuseRequest]:
-    """A function from the controls' values, in the order of `_wire`, and the project they are about, to a request."""
-
-    def read(values: tuple[Any, ...], project: Project) -> FuseRequest:
-        names = [expert.name for expert in project.experts]
-        included, calibration, weights = (values[i * MAX_EXPERTS : i * MAX_EXPERTS + len(names)] for i in range(3))
-        num_examples, methods, pins, references, is_from_zero, *chosen = values[3 * MAX_EXPERTS :]
-        by_method = read_parameters(parameters, chosen)
-        return FuseRequest(
-            experts=tuple(name for name, is_included in zip(names, included, strict=True) if is_included),
-            calibration=tuple(zip(names, calibration, strict=True)),
-            num_examples=num_examples,
-            methods=tuple(methods or ()),
-            references=tuple(references or ()),
-            parameters=tuple((method, tuple(values.items())) for method, values in by_method.items()),
-            is_from_zero=bool(is_from_zero),
-            pins=parse_pins(pins or ()),
-            # A control that was never shown holds nothing.
-            weights=tuple((n, w) for n, w in zip(names, weights, strict=True) if w is not None and w != 1),
-        )
-
-    return read
-
-
-def read_parameters(parameters: list[tuple[str, str]], values: Sequence[Any]) -> dict[str, dict[str, Any]]:
-    """Method -> its parameters, from the controls' values; a control that was never shown stands for its default."""
-    by_method = {method.name: dict(default_values(method)) for method in METHODS}
-    for (method, name), value in zip(parameters, values, strict=True):
-        if value is not None:
-            by_method[method][name] = value
-    return by_method
 
 
 def _wire_pins(methods: MethodsPanel, parameters: dict[tuple[str, str], Any], chain: Chain) -> None:

@@ -14,6 +14,7 @@ from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.data_hints import column_controls, place_controls, read_columns, read_place, wire_data_hints
 from fusion_ui.ui.handlers import as_message
+from fusion_ui.ui.panels.exceptions import ExceptionsPanel, rule_rows, scaling_box
 from fusion_ui.ui.panels.methods import MethodsPanel, method_choices
 from fusion_ui.ui.panels.models import ModelsPanel, row_values
 from fusion_ui.ui.panels.project import OWN, ProjectPanel
@@ -26,6 +27,7 @@ def wire_project(
     panel: ProjectPanel,
     models: ModelsPanel,
     methods: MethodsPanel,
+    exceptions: ExceptionsPanel,
     bringing: Bringing,
     facts: gr.HTML,
     describe: Callable[[Project], str],
@@ -38,7 +40,8 @@ def wire_project(
         describe: the header of a project.
         chain: what follows a change of project: evaluate it, fill the curve.
     """
-    rows = [*models.included, *models.calibration, *models.weights, methods.methods]
+    rows = [*models.included, *models.calibration, *models.weights, methods.methods, exceptions.rules]
+    rows.append(exceptions.is_scaled)
     shown = [facts, *rows, panel.contents, panel.removed, panel.statistics_of, panel.labels, panel.aligned, panel.heads]
     shown += [panel.preset, panel.weighed, panel.project, panel.message]  # a refusal speaks through the last
 
@@ -52,6 +55,8 @@ def wire_project(
             describe(project),
             *(gr.update(**properties) for column in zip(*values, strict=True) for properties in column),
             gr.update(choices=method_choices(project), value=list(request.methods)),
+            gr.update(**rule_rows(request.rules)),
+            gr.update(**scaling_box(project)),
             {"rows": bringing.contents(session_id)},
             gr.update(choices=names, value=None),
             gr.update(choices=[expert.name for expert in session.own.experts], value=None),

@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fusion_ui.errors import RecipeError
+from fusion_ui.merging.layer_scaling import LayerScaling
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
+from fusion_ui.merging.rules import AS_ASKED, BASE
 from fusion_ui.methods import METHODS, find_method, make_method
-from fusion_ui.parameters import default_values
+from fusion_ui.methods.base import MergeMethod
+from fusion_ui.parameters import declared_parameters, default_values
 from fusion_ui.projects.project import FROM_FILE, Project, ProjectDomain, ProjectExpert
 
 MAX_SIDE_BY_SIDE = 12
@@ -38,6 +41,28 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class PageRule:
+    """Parameters that are merged otherwise than the rest, under every method.
+
+    Attributes:
+        parameters: a group or a pattern of names.
+        merge: "mean", "base" or the name of an expert; empty for as asked.
+        alpha: in the place of the method's own, where it has one.
+    """
+
+    parameters: str
+    merge: str = ""
+    alpha: float | None = None
+
+    def describe(self, method: type[MergeMethod]) -> dict[str, Any]:
+        """As a recipe of `method` has it."""
+        if self.merge:
+            return {"parameters": self.parameters, "merge": self.merge}
+        has_alpha = self.alpha is not None and "alpha" in declared_parameters(method)
+        return {"parameters": self.parameters, "overrides": {"alpha": self.alpha} if has_alpha else {}}
+
+
+@dataclass(frozen=True)
 class FuseRequest:
     """The state of every control.
 
@@ -51,6 +76,8 @@ class FuseRequest:
         is_from_zero: bars from zero instead of points on a cut axis.
         pins: settings kept beside those of the controls.
         weights: expert name -> its coefficient; 1 where nothing is said.
+        rules: what is merged otherwise than the rest; the first that fits decides.
+        layer_scaling: parameters of the step after every method that scales updates by depth; empty without it.
     """
 
     experts: tuple[str, ...]
@@ -62,6 +89,8 @@ class FuseRequest:
     is_from_zero: bool = False
     pins: tuple[Setting, ...] = ()
     weights: tuple[tuple[str, float], ...] = ()
+    rules: tuple[PageRule, ...] = ()
+    layer_scaling: Values = ()
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -80,6 +109,7 @@ class FuseRequest:
         Raises:
             RecipeError, ParameterError: a control holds something that is not allowed.
         """
+        kind = find_method(method)
         domains = {domain.name: domain for domain in project.domains}
         experts = {expert.name: expert for expert in project.experts}
         calibration, weights = dict(self.calibration), dict(self.weights)
@@ -111,11 +141,16 @@ class FuseRequest:
                 ],
                 "statistics": {"num_examples": self.num_examples},
                 "heads": project.heads,
+                "rules": [rule.describe(kind) for rule in self.rules],
+                "layer_scaling": dict(self.layer_scaling) or None,
                 # Only where it counts: numbers of other methods stay known when a base is named.
-                "base": str(project.base) if project.base and find_method(method).needs_base else None,
+                "base": str(project.base) if project.base and self._needs_base(kind) else None,
             },
             "These settings",
         )
+
+    def _needs_base(self, method: type[MergeMethod]) -> bool:
+        return method.needs_base or bool(self.layer_scaling) or any(rule.merge == BASE for rule in self.rules)
 
     def check(self, project: Project) -> None:
         """Raise a `FusionError` unless every control holds something allowed."""
@@ -124,6 +159,8 @@ class FuseRequest:
                 f"{len(self.settings)} methods and settings are to be compared, and {MAX_SIDE_BY_SIDE} is the most. "
                 "Take some away."
             )
+        if self.layer_scaling and project.base is None:
+            raise RecipeError(LayerScaling.find_obstacle((), has_base=False))
         for setting in self.settings or (Setting("simple_mean", "simple_mean", ()),):
             method = find_method(setting.method)
             self.recipe(project, method.name, setting.parameters)
@@ -159,6 +196,30 @@ def parse_pins(texts: Sequence[str]) -> tuple[Setting, ...]:
     return tuple(pins.values())
 
 
+def parse_rules(rows: Sequence[Sequence[Any]]) -> tuple[PageRule, ...]:
+    """Rules from the rows of a table: parameters, merge, alpha. Empty rows are left out.
+
+    Raises:
+        RecipeError: a row is no rule.
+    """
+    rules = []
+    for row in rows:
+        cells = [str("" if cell is None else cell).strip() for cell in row]
+        if not any(cells):
+            continue
+        if len(cells) != 3 or not cells[0]:
+            raise RecipeError(f"A row of the exceptions says {' '.join(cells)[:80]!r} and names no parameters.")
+        parameters, merge, alpha = cells
+        if merge and alpha:
+            raise RecipeError(f"The exception for {parameters[:40]!r} says both {merge[:40]!r} and an α. Empty one.")
+        try:
+            value = float(alpha.replace(",", ".")) if alpha else None
+        except ValueError:
+            raise RecipeError(f"The α for {parameters[:40]!r} must be a number. Got {alpha[:40]!r} instead.") from None
+        rules.append(PageRule(parameters, "" if merge.casefold() == AS_ASKED else merge, value))
+    return tuple(rules)
+
+
 def _calibration(expert: ProjectExpert, domain: ProjectDomain | None) -> dict[str, str | None]:
     return (
         {"data": str(domain.calibrate), "pair_column": domain.pair_column}
@@ -191,6 +252,8 @@ def renew_request(request: FuseRequest, project: Project) -> FuseRequest:
         calibration=start.calibration,
         methods=methods or start.methods,
         weights=(),
+        rules=(),
+        layer_scaling=(),
     )
 
 
