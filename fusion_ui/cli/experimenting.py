@@ -23,6 +23,7 @@ from fusion_ui.cli.arguments import (
 )
 from fusion_ui.cli.terminal import clear_line, print_notes, terminal_progress
 
+PAIR_HEADERS = ("Pair", "Own domains", "vs better", "vs worse", "Other domains", "vs better", "vs worse")
 CELL = 22
 """Characters of a number with its interval."""
 
@@ -43,7 +44,7 @@ def pairs(
     """
     from fusion_ui.evaluation.pairs import run_pairs
     from fusion_ui.merging.subsets import pair_recipes
-    from fusion_ui.results.experiments import PAIR_HEADERS, pair_row
+    from fusion_ui.results.experiments import pair_row
 
     whole = recipe_from(recipe, parameters)
     domains = domains_from(data, text_column, label_column, pair_column)
@@ -51,7 +52,8 @@ def pairs(
     width = max(len(" + ".join(names)) for names in experiment.merges)
     for result in run_pairs(experiment, terminal_progress()):
         if not as_json:
-            _print_row(pair_row(result), width, PAIR_HEADERS if not found else ())
+            cells = [*pair_row(result, "own"), *pair_row(result, "others")[1:]]
+            _print_row(cells, width, PAIR_HEADERS if not found else ())
         found.append(result)
     if as_json:
         print(json.dumps({"pairs": [result.describe() for result in found]}, indent=2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -13,9 +14,10 @@ from fusion_ui.evaluation.paired import Difference
 from fusion_ui.evaluation.pairs import PairChange, PairResult
 from fusion_ui.evaluation.scores import DomainScore
 
-PAIR_HEADERS = ("Pair", "Own domains", "vs better", "vs worse", "Other domains", "vs better", "vs worse")
+PAIR_HEADERS = ("Pair", "Accuracy", "vs better", "vs worse")
 PAIR_COLUMNS = ["first", "second", "where", "split", "num_examples", "detail"]
 PAIR_COLUMNS += [f"{quantity}{end}" for quantity in ("accuracy", "better", "worse") for end in ("", "_low", "_high")]
+NO_TITLES: Mapping[str, str] = MappingProxyType({})
 GROWTH_COLUMNS = ["num_experts", "series", "domain", "role", "split", "num_examples", "value", "low", "high"]
 
 
@@ -48,15 +50,18 @@ def _pair_record(experts: tuple[str, str], where: str, change: PairChange, title
     return record
 
 
-def pair_row(result: PairResult) -> list[str]:
-    """The cells under `PAIR_HEADERS`: accuracy and changes in percent with 95 % intervals."""
-    cells = [" + ".join(result.experts)]
-    for change in (result.own, result.others):
-        if change is None:
-            cells += ["-"] * 3
-        else:
-            cells += [_percent(change.accuracy, *change.interval), _points(change.better), _points(change.worse)]
-    return cells
+def pair_row(result: PairResult, where: str, titles: Mapping[str, str] = NO_TITLES) -> list[str]:
+    """The cells under `PAIR_HEADERS`: accuracy and changes in percent with 95 % intervals.
+
+    Args:
+        where: "own" or "others".
+        titles: expert name -> title; without one the name stands.
+    """
+    change = {"own": result.own, "others": result.others}[where]
+    name = _join(result.experts, titles)
+    if change is None:
+        return [name, "-", "-", "-"]
+    return [name, _percent(change.accuracy, *change.interval), _points(change.better), _points(change.worse)]
 
 
 def growth_table(points: Iterable[GrowthPoint]) -> pd.DataFrame:
@@ -94,14 +99,22 @@ def growth_headers(domains: Iterable[str], has_ensemble: bool) -> list[str]:
     return ["Experts", "Own so far", "All", *domains, *(["Ensemble, own so far", "Ensemble, all"] * has_ensemble)]
 
 
-def growth_row(point: GrowthPoint) -> list[str]:
-    """Cells in percent; the means with 95 % intervals, a domain whose expert was not added yet in brackets."""
-    cells = [" + ".join(point.experts), _mean(keep_in_domain(point.scores)), _mean(point.scores)]
+def growth_row(point: GrowthPoint, titles: Mapping[str, str] = NO_TITLES) -> list[str]:
+    """Cells in percent; the means with 95 % intervals, a domain whose expert was not added yet in brackets.
+
+    Args:
+        titles: expert name -> title; without one the name stands.
+    """
+    cells = [_join(point.experts, titles), _mean(keep_in_domain(point.scores)), _mean(point.scores)]
     for score in point.scores.scores:
         cells.append(f"{100 * score.value:.1f}" if score.role == "in-domain" else f"({100 * score.value:.1f})")
     if point.ensemble:
         cells += [_mean(keep_in_domain(point.ensemble)), _mean(point.ensemble)]
     return cells
+
+
+def _join(experts: Iterable[str], titles: Mapping[str, str]) -> str:
+    return " + ".join(titles.get(name, name) for name in experts)
 
 
 def _mean(row: CandidateScores | None) -> str:
