@@ -3,6 +3,7 @@
 from fusion_ui.cli import (  # each registers its commands
     evaluating,
     examining,
+    experimenting,
     inspecting,
     merging,
     projects,
@@ -10,4 +11,4 @@ from fusion_ui.cli import (  # each registers its commands
 )
 from fusion_ui.cli.application import main
 
-__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "projects", "sweeping"]
+__all__ = ["evaluating", "examining", "experimenting", "inspecting", "main", "merging", "projects", "sweeping"]

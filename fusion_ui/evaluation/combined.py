@@ -13,6 +13,8 @@ from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel
 from fusion_ui.evaluation.stream import Logits
 from fusion_ui.progress import Progress
 
+ENSEMBLE_COLOR = "#159a86"
+
 
 @dataclass(frozen=True, eq=False)
 class Ensemble(Candidate):
@@ -33,6 +35,12 @@ class Ensemble(Candidate):
     def is_known(self, evaluation: Evaluation) -> bool:
         """True if every member's logits are."""
         return all(member.is_known(evaluation) for member in self.members)
+
+
+def ensemble_of(members: Sequence[Candidate]) -> Ensemble:
+    """The ensemble of some models."""
+    key = "ensemble " + " ".join(member.key for member in members)
+    return Ensemble("ensemble", "Ensemble", key, ENSEMBLE_COLOR, True, tuple(members))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,13 @@ from fusion_ui.methods import find_method
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
+from fusion_ui.ui.experiment_events import wire_experiments
+from fusion_ui.ui.experiments import Experimenting
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.layers import Examining, wire_layers
 from fusion_ui.ui.own_project import Chain, wire_project
 from fusion_ui.ui.panels.exceptions import ExceptionsPanel, build_exceptions_panel
+from fusion_ui.ui.panels.experiments import build_growth_panel, build_pairs_panel
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
 from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
@@ -55,8 +58,10 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                 fuse = build_fuse_panel(project, start)
                 with gr.Accordion("Look closer", open=False, elem_id="closer", elem_classes="card"), gr.Tabs():
                     layers = build_layers_panel(start)
+                    pairs, growth = build_pairs_panel(project), build_growth_panel(project, start)
         chain = _wire(app, handlers, models, methods, exceptions, fuse, layers)
         bringing = Bringing(workspace, handlers.sessions, project)
+        wire_experiments(pairs, growth, Experimenting(handlers), models.included, header)
         wire_project(own, models, methods, exceptions, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate
-from fusion_ui.evaluation.combined import Ensemble
+from fusion_ui.evaluation.combined import ensemble_of
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.style import lighten
 from fusion_ui.projects.labels import label_names
@@ -16,7 +16,7 @@ from fusion_ui.projects.project import Project, read_split
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import Workspace
 
-EXPERT_COLOR, ENSEMBLE_COLOR, MULTITASK_COLOR = "#9c6ade", "#159a86", "#c2415a"
+EXPERT_COLOR, MULTITASK_COLOR = "#9c6ade", "#c2415a"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,7 @@ def compare(workspace: Workspace, project: Project, request: FuseRequest, evalua
     if "experts" in request.references:
         candidates += singles.values()
     if "ensemble" in request.references and len(included) > 1:
-        key = "ensemble " + " ".join(member.key for member in included)
-        candidates.append(Ensemble("ensemble", "Ensemble", key, ENSEMBLE_COLOR, True, tuple(included)))
+        candidates.append(ensemble_of(included))
     if "multitask" in request.references and project.multitask is not None:
         model = Checkpoint("multitask", project.multitask, str(project.multitask))
         candidates.append(checkpoint_candidate("multi-task", "Multi-task model", model, MULTITASK_COLOR, first))

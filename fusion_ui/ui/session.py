@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -37,6 +38,7 @@ class Session:
             server starts again, still sees the numbers grow.
         drawn_version: the last one whose numbers were all drawn.
         folder: where the visitor's files lie; made when the first comes, removed when the visitor leaves.
+        looks: what tabs that look closer at the project show, by the tab's name.
     """
 
     project: Project
@@ -50,6 +52,7 @@ class Session:
     shown: dict[str, CandidateScores] = field(default_factory=dict)
     curve: dict[float, CandidateScores] = field(default_factory=dict)
     curve_family: str = ""
+    looks: dict[str, Any] = field(default_factory=dict)
     last_used: float = field(default_factory=time.monotonic)
     _last_sent: float = 0.0
     _working: list[Progress] = field(default_factory=list)
@@ -79,6 +82,7 @@ class Session:
         with self._lock:
             self.project, self.request, self.version = project, request, self.version + 1
             self.shown, self.curve, self.curve_family = {}, {}, ""
+            self.looks = {}
             self.is_stopped, self.refusal = False, None
 
     def _is_newest(self, sent: float | None) -> bool:

@@ -1,0 +1,100 @@
+"""Experts added one by one: one line a domain, bold means, and each domain's own expert as a dotted line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from fusion_ui.evaluation.combined import ENSEMBLE_COLOR
+from fusion_ui.plots.style import DOMAIN_COLORS, MARGIN, Figure, fade, new_figure
+
+HEIGHT = 400
+APART = 0.025
+MEANS = {"own so far": ("mean so far", "solid", 4), "all": ("mean of all", "dash", 2.5)}
+
+
+def growth_figure(frame: pd.DataFrame, domains: Mapping[str, str], order: Sequence[str]) -> Figure:
+    """Accuracy after every expert. A domain's point is hollow until its own expert takes part.
+
+    Args:
+        frame: a table by `fusion_ui.results.experiments.growth_table`; may be empty.
+        domains: domain name -> title.
+        order: titles of the experts in the order in which they are added.
+    """
+    rows: dict[tuple[str, str], list[dict[Any, Any]]] = {}
+    for row in frame.sort_values("num_experts", kind="stable").to_dict(orient="records"):
+        rows.setdefault((row["series"], row["domain"]), []).append(row)
+    traces, span = [], [0.7, len(order) + 0.3]
+    for i, (name, title) in enumerate(domains.items()):
+        color, points = DOMAIN_COLORS[i % len(DOMAIN_COLORS)], rows.get(("domain", name), [])
+        trace = _line(points, escape(title[:40], quote=False), {"color": color, "width": 1.5})
+        symbols = ["circle" if row["role"] == "in-domain" else "circle-open" for row in points]
+        # A little apart, so that no interval hides another.
+        trace["x"] = [x + APART * (i - (len(domains) - 1) / 2) for x in trace["x"]]
+        trace |= {"marker": {"size": 8, "symbol": symbols}, "legendgroup": name}
+        trace["error_y"] |= {"thickness": 1, "color": fade(color, 0.4)}
+        traces.append(trace)
+        for own in rows.get(("own expert", name), ()):
+            traces.append(_own_line(own, trace, span))
+    for series, (title, dash, width) in MEANS.items():
+        # "ink" is drawn in the page's text colour.
+        traces.append(_line(rows.get((series, ""), []), title, {"width": width, "dash": dash}) | {"meta": "ink"})
+    if ensemble := rows.get(("ensemble", "")):
+        traces.append(_line(ensemble, "ensemble so far", {"color": ENSEMBLE_COLOR, "width": 2, "dash": "dashdot"}))
+    values = {"range": [_floor(frame), 1.002], "tickformat": ".0%", "zeroline": False}
+    names = [escape(title[:24], quote=False) for title in order]
+    ticks = {"tickvals": list(range(1, len(order) + 1)), "ticktext": [*names[:1], *(f"+ {n}" for n in names[1:])]}
+    return new_figure(
+        HEIGHT,
+        traces,
+        xaxis={"range": span, "showgrid": False, "zeroline": False, "automargin": True} | ticks,
+        yaxis=values,
+        margin=MARGIN | {"b": 56},
+    )
+
+
+def _line(rows: list[dict[Any, Any]], name: str, line: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": [row["num_experts"] for row in rows],
+        "y": [row["value"] for row in rows],
+        "name": name,
+        "line": line,
+        "marker": {"size": 6},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [row["high"] - row["value"] for row in rows],
+            "arrayminus": [row["value"] - row["low"] for row in rows],
+            "thickness": 1.5,
+            "width": 0,
+        },
+        "customdata": [[row[key] for key in ("low", "high", "num_examples", "split")] for row in rows],
+        "hovertemplate": "%{y:.1%}, 95 % interval %{customdata[0]:.1%} to %{customdata[1]:.1%}"
+        "<br>%{customdata[2]:,} sentences, %{customdata[3]} split<extra>%{fullData.name}</extra>",
+    }
+
+
+def _own_line(row: dict[Any, Any], of: dict[str, Any], span: list[float]) -> dict[str, Any]:
+    """Across the whole figure, so that it can be seen how far a domain has to go before its expert is added."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": span,
+        "y": [row["value"]] * 2,
+        "name": f"{of['name']}, own expert",
+        "legendgroup": of["legendgroup"],
+        "showlegend": False,
+        "line": {"color": fade(of["line"]["color"], 0.7), "width": 1, "dash": "dot"},
+        "hovertemplate": "%{y:.1%}<extra>%{fullData.name}</extra>",
+    }
+
+
+def _floor(frame: pd.DataFrame) -> float:
+    """In steps, so that the axis does not move with every new point."""
+    return 0.5 if frame.empty else max(0.0, math.floor(10 * float(min(frame["low"])) - 0.2) / 10)

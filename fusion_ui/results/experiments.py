@@ -1,0 +1,129 @@
+"""Pairs and growth as tidy tables for figures, and as rows of text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+
+from fusion_ui.evaluation.comparison import CandidateScores
+from fusion_ui.evaluation.growth import GrowthPoint, keep_in_domain
+from fusion_ui.evaluation.paired import Difference
+from fusion_ui.evaluation.pairs import PairChange, PairResult
+from fusion_ui.evaluation.scores import DomainScore
+
+PAIR_HEADERS = ("Pair", "Accuracy", "vs better", "vs worse")
+PAIR_COLUMNS = ["first", "second", "where", "split", "num_examples", "detail"]
+PAIR_COLUMNS += [f"{quantity}{end}" for quantity in ("accuracy", "better", "worse") for end in ("", "_low", "_high")]
+NO_TITLES: Mapping[str, str] = MappingProxyType({})
+GROWTH_COLUMNS = ["num_experts", "series", "domain", "role", "split", "num_examples", "value", "low", "high"]
+
+
+def pair_table(results: Iterable[PairResult], titles: Mapping[str, str]) -> pd.DataFrame:
+    """One row a pair and kind of domains: "own" or "others".
+
+    Args:
+        titles: domain name -> title, for the column "detail", a list with a sentence for each domain.
+    """
+    records = [
+        _pair_record(result.experts, where, change, titles)
+        for result in results
+        for where, change in (("own", result.own), ("others", result.others))
+        if change is not None
+    ]
+    return pd.DataFrame.from_records(records, columns=PAIR_COLUMNS)
+
+
+def _pair_record(experts: tuple[str, str], where: str, change: PairChange, titles: Mapping[str, str]) -> dict[str, Any]:
+    low, high = change.interval
+    record: dict[str, Any] = {"first": experts[0], "second": experts[1], "where": where}
+    record |= {"split": change.merged[0].split, "num_examples": sum(score.num_examples for score in change.merged)}
+    record |= {"accuracy": change.accuracy, "accuracy_low": low, "accuracy_high": high}
+    for name, against in (("better", change.better), ("worse", change.worse)):
+        record |= {name: against.value, f"{name}_low": against.low, f"{name}_high": against.high}
+    record["detail"] = [
+        f"{titles.get(m.domain, m.domain)}: {m.value:.1%}, alone {a.value:.1%} and {b.value:.1%}"
+        for m, a, b in zip(change.merged, *change.alone, strict=True)
+    ]
+    return record
+
+
+def pair_row(result: PairResult, where: str, titles: Mapping[str, str] = NO_TITLES) -> list[str]:
+    """The cells under `PAIR_HEADERS`: accuracy and changes in percent with 95 % intervals.
+
+    Args:
+        where: "own" or "others".
+        titles: expert name -> title; without one the name stands.
+    """
+    change = {"own": result.own, "others": result.others}[where]
+    name = _join(result.experts, titles)
+    if change is None:
+        return [name, "-", "-", "-"]
+    return [name, _percent(change.accuracy, *change.interval), _points(change.better), _points(change.worse)]
+
+
+def growth_table(points: Iterable[GrowthPoint]) -> pd.DataFrame:
+    """One row a set of experts and series.
+
+    The series are "domain", "own so far" and "all" for the merge, "ensemble" over the domains of the experts so far,
+    and "own expert" for each domain's own expert, which does not change.
+    """
+    points, records = list(points), list[dict[str, Any]]()
+    for point in points:
+        count = len(point.experts)
+        records += [_score_record(count, "domain", score) for score in point.scores.scores]
+        means = {"own so far": keep_in_domain(point.scores), "all": point.scores}
+        means["ensemble"] = keep_in_domain(point.ensemble) if point.ensemble else None
+        records += [_mean_record(count, series, row) for series, row in means.items() if row is not None]
+    if points:
+        records += [_score_record(len(points[-1].experts), "own expert", score) for score in points[-1].own]
+    return pd.DataFrame.from_records(records, columns=GROWTH_COLUMNS)
+
+
+def _score_record(count: int, series: str, score: DomainScore) -> dict[str, Any]:
+    about = {key: getattr(score, key) for key in GROWTH_COLUMNS[2:]}
+    return {"num_experts": count, "series": series, **about, "role": str(score.role)}
+
+
+def _mean_record(count: int, series: str, row: CandidateScores) -> dict[str, Any]:
+    low, high = row.interval
+    about = {"split": row.scores[0].split, "num_examples": sum(score.num_examples for score in row.scores)}
+    about |= {"domain": "", "role": "", "value": row.mean, "low": low, "high": high}
+    return {"num_experts": count, "series": series, **about}
+
+
+def growth_headers(domains: Iterable[str], has_ensemble: bool) -> list[str]:
+    """The headers over the cells of `growth_row`."""
+    return ["Experts", "Own so far", "All", *domains, *(["Ensemble, own so far", "Ensemble, all"] * has_ensemble)]
+
+
+def growth_row(point: GrowthPoint, titles: Mapping[str, str] = NO_TITLES) -> list[str]:
+    """Cells in percent; the means with 95 % intervals, a domain whose expert was not added yet in brackets.
+
+    Args:
+        titles: expert name -> title; without one the name stands.
+    """
+    cells = [_join(point.experts, titles), _mean(keep_in_domain(point.scores)), _mean(point.scores)]
+    for score in point.scores.scores:
+        cells.append(f"{100 * score.value:.1f}" if score.role == "in-domain" else f"({100 * score.value:.1f})")
+    if point.ensemble:
+        cells += [_mean(keep_in_domain(point.ensemble)), _mean(point.ensemble)]
+    return cells
+
+
+def _join(experts: Iterable[str], titles: Mapping[str, str]) -> str:
+    return " + ".join(titles.get(name, name) for name in experts)
+
+
+def _mean(row: CandidateScores | None) -> str:
+    return _percent(row.mean, *row.interval) if row else "-"
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _points(difference: Difference) -> str:
+    return f"{100 * difference.value:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
