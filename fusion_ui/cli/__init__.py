@@ -3,11 +3,13 @@
 from fusion_ui.cli import (  # each registers its commands
     evaluating,
     examining,
+    flipping,
     inspecting,
     merging,
     projects,
     sweeping,
+    trying,
 )
 from fusion_ui.cli.application import main
 
-__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "projects", "sweeping"]
+__all__ = ["evaluating", "examining", "flipping", "inspecting", "main", "merging", "projects", "sweeping", "trying"]

@@ -15,15 +15,19 @@ from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
+from fusion_ui.ui.flips import HoldingAgainst, wire_flips
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.layers import Examining, wire_layers
 from fusion_ui.ui.own_project import Chain, wire_project
+from fusion_ui.ui.panels.flips import build_flips_panel
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
 from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.panels.project import build_project_panel
+from fusion_ui.ui.panels.try_it import build_try_it_panel
 from fusion_ui.ui.request import FuseRequest, default_request, parse_pins
+from fusion_ui.ui.try_it import Trying, wire_try_it
 from fusion_ui.workspace import Workspace
 
 HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="project">{title}</span>
@@ -54,7 +58,11 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                 fuse = build_fuse_panel(project, start)
                 with gr.Accordion("Look closer", open=False, elem_id="closer", elem_classes="card"), gr.Tabs():
                     layers = build_layers_panel(start)
+                    flips = build_flips_panel(project, start)
+                    try_it = build_try_it_panel()
         chain = _wire(app, handlers, models, methods, fuse, layers)
+        wire_flips(flips, HoldingAgainst(handlers), methods, header)
+        wire_try_it(try_it, Trying(handlers))
         bringing = Bringing(workspace, handlers.sessions, project)
         wire_project(own, models, methods, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)

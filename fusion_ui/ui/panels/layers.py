@@ -59,6 +59,7 @@ def build_layers_panel(start: FuseRequest) -> LayersPanel:
         status = status_line(render_status("What the merge did to every weight, and what it stood on."), "examining")
         figure = live_figure(layers_figure(layer_table([]), FIRST), HEIGHT, "Layers of the merge", "layers")
         attention = text_table("attention", "What should be looked at")
+        reports = gr.State(pd.DataFrame())  # inside the tab: Gradio counts a tab's place by all that stands beside it
     for control in (method, quantity):  # checked where they are used
         control.preprocess = lambda payload: payload
-    return LayersPanel(method, quantity, examine, status, figure, attention, gr.State(pd.DataFrame()), search, found)
+    return LayersPanel(method, quantity, examine, status, figure, attention, reports, search, found)
