@@ -4,11 +4,24 @@ from fusion_ui.cli import (  # each registers its commands
     evaluating,
     examining,
     experimenting,
+    flipping,
     inspecting,
     merging,
     projects,
     sweeping,
+    trying,
 )
 from fusion_ui.cli.application import main
 
-__all__ = ["evaluating", "examining", "experimenting", "inspecting", "main", "merging", "projects", "sweeping"]
+__all__ = [
+    "evaluating",
+    "examining",
+    "experimenting",
+    "flipping",
+    "inspecting",
+    "main",
+    "merging",
+    "projects",
+    "sweeping",
+    "trying",
+]

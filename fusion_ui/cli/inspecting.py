@@ -12,6 +12,7 @@ import typer
 
 from fusion_ui.cli.application import app
 from fusion_ui.cli.arguments import AsJson, PairColumn, open_workspace
+from fusion_ui.cli.terminal import one_line
 from fusion_ui.errors import DomainError
 
 MAX_LABELS = 20
@@ -81,11 +82,6 @@ def _find_tokenizer(model: str) -> Any:
     return Tokenizer(find_checkpoint(model, model, settings), settings.max_tokens_per_text)
 
 
-def _line(text: str) -> str:
-    """Text from a file on one line, cut, and without characters that would move the terminal's cursor."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split())[:60])
-
-
 def _print(found: dict[str, Any]) -> None:
     used = [f"{kind} {found[f'{kind}_column']!r}" for kind in ("text", "pair", "label") if found[f"{kind}_column"]]
     in_all = found["num_rows_in_all"]
@@ -94,10 +90,10 @@ def _print(found: dict[str, Any]) -> None:
     print(f"guess       {found['guess']}")
     print(f"columns     {', '.join(found['columns'])}")
     for row in found["rows"]:
-        print("  " + " | ".join(_line(cell) for cell in row))
+        print("  " + " | ".join(one_line(cell) for cell in row))
     counts = list(found["num_by_label"].items())
     for label, count in counts[:MAX_LABELS]:
-        print(f"{count / found['num_rows']:7.1%}     {_line(label)} ({count:,})")
+        print(f"{count / found['num_rows']:7.1%}     {one_line(label)} ({count:,})")
     if len(counts) > MAX_LABELS:
         print(f"            and {len(counts) - MAX_LABELS:,} labels more")
     if tokens := found["tokens"]:

@@ -28,3 +28,8 @@ def print_notes(notes: Iterable[str], kind: str = "note") -> None:
     for note in notes:
         clear_line()
         print(f"{kind}: {note}", file=sys.stderr)
+
+
+def one_line(text: str, width: int = 60) -> str:
+    """Text from a file on one line, cut, and without characters that would move the terminal's cursor."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split())[:width])

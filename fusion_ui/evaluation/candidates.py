@@ -17,7 +17,7 @@ from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.labels import name_numbers
 from fusion_ui.errors import CheckpointError
-from fusion_ui.evaluation.store import ResultStore
+from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain, Logits, chunk_ends, compute_chunk, encode_domain
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
@@ -32,7 +32,7 @@ class Evaluation:
     label_names: tuple[str, ...]
     tokenizer: Tokenizer
     key: str
-    store: ResultStore
+    store: LogitsMemory
     max_tokens: int
 
     def domain_key(self, encoded: EncodedDomain) -> str:
@@ -54,7 +54,7 @@ class Evaluation:
 def make_evaluation(
     domains: Sequence[Domain],
     checkpoint: Checkpoint,
-    store: ResultStore,
+    store: LogitsMemory,
     settings: Settings,
     label_names: tuple[str, ...] | None = None,
     own_labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}),

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -57,8 +57,18 @@ def score_logits(
 
 def find_right(logits: Float[Tensor, "example label"], labels: tuple[int, ...]) -> Bool[Tensor, " example"]:
     """Which of a domain's first `len(logits)` examples are answered as their label says."""
-    predicted = logits.nan_to_num(nan=-torch.inf).argmax(-1)  # NaN: a label that the model does not know
-    return predicted == torch.tensor(labels[: len(predicted)])
+    return find_answers(logits) == torch.tensor(labels[: len(logits)])
+
+
+def find_answers(logits: Float[Tensor, "example label"]) -> Int[Tensor, " example"]:
+    """Position of the label that each example is answered with; NaN stands for a label that the model does not know."""
+    return logits.nan_to_num(nan=-torch.inf).argmax(-1)
+
+
+def find_probabilities(logits: Float[Tensor, "example label"]) -> Float[Tensor, "example label"]:
+    """Probability of every label, by softmax over the labels that the model knows; NaN for the others."""
+    is_unknown = logits.isnan()
+    return logits.masked_fill(is_unknown, -torch.inf).softmax(-1).masked_fill(is_unknown, torch.nan)
 
 
 def mean_interval(scores: Sequence[DomainScore]) -> tuple[float, float]:

@@ -23,19 +23,48 @@ VERSION = 1
 WRITES_BETWEEN_TRIMS = 1_000
 
 
-class ResultStore:
-    """Model key and domain key -> logits of the domain's first examples, in evaluation order. Thread-safe."""
+class LogitsMemory:
+    """Model key and domain key -> logits of the domain's first examples, in evaluation order. Thread-safe.
 
-    def __init__(self, directory: Path, max_bytes: int) -> None:
-        self._directory, self._max_bytes = directory, max_bytes
-        self._num_writes = 0
+    Nothing reaches the disk: for what somebody typed, which nobody else needs.
+    """
+
+    def __init__(self) -> None:
         self._memory: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, model: str, domain: str) -> Float[Tensor, "example label"] | None:
         """The longest known run of logits; None if nothing is known."""
         with self._lock:
-            found = self._memory.get((model, domain))
+            return self._memory.get((model, domain))
+
+    def put(self, model: str, domain: str, logits: Float[Tensor, "example label"], is_complete: bool) -> None:
+        """Remember logits; `is_complete` says that they are those of the whole domain."""
+        self._keep(model, domain, logits)
+
+    def _keep(self, model: str, domain: str, logits: Tensor) -> bool:
+        """Remember logits unless more are known; True if it did."""
+        with self._lock:
+            known = self._memory.get((model, domain))
+            if known is not None and len(known) >= len(logits):
+                return False
+            self._memory[model, domain] = logits
+            while len(self._memory) > MAX_IN_MEMORY:
+                self._memory.popitem(last=False)
+            return True
+
+
+class ResultStore(LogitsMemory):
+    """The same, and every complete run on disk too."""
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        super().__init__()
+        self._directory, self._max_bytes = directory, max_bytes
+        self._num_writes = 0
+
+    def get(self, model: str, domain: str) -> Float[Tensor, "example label"] | None:
+        """The longest known run of logits; None if nothing is known."""
+        found = super().get(model, domain)
         if found is None and (path := self._path(model, domain)).is_file():
             try:
                 found = load_file(path)["logits"]
@@ -43,20 +72,12 @@ class ResultStore:
                 path.unlink(missing_ok=True)  # a damaged entry is computed again
             else:
                 mark_used(path)
-                with self._lock:
-                    self._memory[model, domain] = found
+                self._keep(model, domain, found)
         return found
 
     def put(self, model: str, domain: str, logits: Float[Tensor, "example label"], is_complete: bool) -> None:
         """Remember logits; only a complete run is written to disk."""
-        with self._lock:
-            known = self._memory.get((model, domain))
-            if known is not None and len(known) >= len(logits):
-                return
-            self._memory[model, domain] = logits
-            while len(self._memory) > MAX_IN_MEMORY:
-                self._memory.popitem(last=False)
-        if is_complete:
+        if self._keep(model, domain, logits) and is_complete:
             try:
                 self._write(self._path(model, domain), logits)
             except OSError as error:  # a full or read-only disk: this process still remembers

@@ -28,11 +28,16 @@ FIRST_CHUNK, SECOND_CHUNK, FULL_CHUNK = 8, 50, 100
 
 @dataclass(frozen=True, eq=False)
 class EncodedDomain:
-    """A domain in evaluation order, tokenised, its labels as positions in the model's label names."""
+    """A domain in evaluation order, tokenised, its labels as positions in the model's label names.
+
+    Attributes:
+        order: where each example stands in `domain`.
+    """
 
     domain: Domain
     texts: tuple[EncodedText, ...]
     labels: tuple[int, ...]
+    order: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -48,7 +53,7 @@ def encode_domain(domain: Domain, tokenizer: Tokenizer, label_names: tuple[str, 
     order = list(range(len(labels)))
     random.Random(0).shuffle(order)
     texts = tokenizer.encode(domain.texts, domain.pairs)
-    return EncodedDomain(domain, tuple(texts[i] for i in order), tuple(labels[i] for i in order))
+    return EncodedDomain(domain, tuple(texts[i] for i in order), tuple(labels[i] for i in order), tuple(order))
 
 
 def chunk_ends(num_examples: int) -> list[int]:

@@ -15,18 +15,22 @@ from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
 from fusion_ui.ui.experiment_events import wire_experiments
 from fusion_ui.ui.experiments import Experimenting
+from fusion_ui.ui.flips import HoldingAgainst, wire_flips
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.layers import Examining, wire_layers
 from fusion_ui.ui.own_project import Chain, wire_project
 from fusion_ui.ui.panels.exceptions import ExceptionsPanel, build_exceptions_panel
 from fusion_ui.ui.panels.experiments import build_growth_panel, build_pairs_panel
+from fusion_ui.ui.panels.flips import build_flips_panel
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
 from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.panels.project import build_project_panel
+from fusion_ui.ui.panels.try_it import build_try_it_panel
 from fusion_ui.ui.reading import make_reader, read_parameters
 from fusion_ui.ui.request import default_request
+from fusion_ui.ui.try_it import Trying, wire_try_it
 from fusion_ui.workspace import Workspace
 
 HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="project">{title}</span>
@@ -59,7 +63,11 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                 with gr.Accordion("Look closer", open=False, elem_id="closer", elem_classes="card"), gr.Tabs():
                     layers = build_layers_panel(start)
                     pairs, growth = build_pairs_panel(project), build_growth_panel(project, start)
+                    flips = build_flips_panel(project, start)
+                    try_it = build_try_it_panel()
         chain = _wire(app, handlers, models, methods, exceptions, fuse, layers)
+        wire_flips(flips, HoldingAgainst(handlers), methods, header)
+        wire_try_it(try_it, Trying(handlers))
         bringing = Bringing(workspace, handlers.sessions, project)
         wire_experiments(pairs, growth, Experimenting(handlers), models.included, header)
         wire_project(own, models, methods, exceptions, bringing, header, describe_project, chain)

@@ -1,0 +1,54 @@
+"""Every answer of a model, or of several of which each answers some domains: what flips are counted on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from fusion_ui.evaluation.candidates import Candidate, Evaluation
+from fusion_ui.evaluation.scores import find_answers, find_probabilities
+from fusion_ui.evaluation.stream import Logits
+from fusion_ui.progress import Progress
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The label that a model chose, and how probable it said that is."""
+
+    label: str
+    probability: float
+
+
+def read_answers(logits: Float[Tensor, "example label"], label_names: tuple[str, ...]) -> list[Answer]:
+    """The answer to each example."""
+    chosen = find_answers(logits)
+    probabilities = find_probabilities(logits).gather(1, chosen[:, None])[:, 0]
+    return [Answer(label_names[c], p) for c, p in zip(chosen.tolist(), probabilities.tolist(), strict=True)]
+
+
+def collect_logits(answering: Mapping[str, Candidate], evaluation: Evaluation, progress: Progress) -> Logits:
+    """Logits of every example of the domains in `answering`. What is known is not computed again.
+
+    Args:
+        answering: domain name -> who answers it.
+        progress: told how many sentences are done, out of all.
+
+    Raises:
+        StoppedError: `progress` was stopped; what was computed is kept.
+    """
+    found: Logits = {}
+    total = sum(len(d) for d in evaluation.domains if d.domain.name in answering)
+    for candidate in {id(candidate): candidate for candidate in answering.values()}.values():
+        domains = tuple(d for d in evaluation.domains if len(d) and answering.get(d.domain.name) is candidate)
+        if not domains:
+            continue
+        before = sum(map(len, found.values()))
+        rest = progress.part(before / total, (before + sum(map(len, domains))) / total)
+        for logits in candidate.stream(replace(evaluation, domains=domains), rest):
+            found |= logits
+            done = sum(map(len, found.values()))
+            progress.report(done / total, f"{candidate.title}: {done:,} of {total:,} sentences")
+    return found

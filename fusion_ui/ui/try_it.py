@@ -1,0 +1,68 @@
+"""What happens when somebody types a sentence: every model of the page answers it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from fusion_ui.evaluation.typed_text import TypedAnswers, answer_examples, read_examples
+from fusion_ui.ui.comparison import compare
+from fusion_ui.ui.long_work import LongWork, on_status_line
+from fusion_ui.ui.panels.try_it import TryItPanel
+from fusion_ui.ui.render import render_status
+
+
+class Trying(LongWork):
+    """Handlers of typed sentences. They are in no log, no store and no session."""
+
+    def answer(self, session_id: str | None, text: Any) -> Iterator[list[Any]]:
+        """Status while the models answer, or are merged first; at the end every probability."""
+        session, started = self.find_session(session_id), time.perf_counter()
+        examples = read_examples(str(text or ""))
+        evaluation = self.handlers.evaluation(session.project, "report")
+        candidates = compare(self.workspace, session.project, session.request, evaluation).candidates
+        with self.workspace.turns.urgent():  # what fills in by itself waits meanwhile
+            for status, found in self.follow(session, partial(answer_examples, examples, candidates, evaluation)):
+                if status:
+                    yield [status, gr.skip()]
+                    continue
+                seconds = time.perf_counter() - started
+                number = "1 sentence" if len(examples) == 1 else f"{len(examples)} sentences"
+                sentence = f"{number}, {len(found.models)} models, {seconds:.2f} s"
+                yield [render_status(sentence), render_answers(found)]
+
+
+def render_answers(found: TypedAnswers) -> dict[str, Any]:
+    """The answers as the panel draws them."""
+    colors = [model.color for model in found.models]
+    described = found.describe()
+    for example in described["examples"]:
+        example["texts"] = [text for text in (example.pop("text"), example.pop("pair")) if text is not None]
+        example["note"] = found.note(example["num_tokens"])
+        for model, color in zip(example["models"], colors, strict=True):
+            model["probabilities"] = list(model["probabilities"].values())
+            known = [p if p is not None else -1.0 for p in model["probabilities"]]
+            model |= {"color": color, "chosen": known.index(max(known))}
+    return described
+
+
+def wire_try_it(panel: TryItPanel, trying: Trying) -> None:
+    """Connect the panel's events."""
+
+    def answer(request: gr.Request, text: Any) -> Iterator[list[Any]]:
+        yield from on_status_line(trying.answer(request.session_hash, text), 2)
+
+    gr.on(
+        [panel.text.submit, panel.answer.click],
+        answer,
+        panel.text,
+        [panel.status, panel.answers],
+        trigger_mode="always_last",
+        show_progress="hidden",
+        concurrency_limit=2,
+        api_name="try_it",
+    )
