@@ -18,6 +18,7 @@ from fusion_ui.evaluation.combined import OwnHeads
 from fusion_ui.evaluation.comparison import CandidateScores, compare
 from fusion_ui.evaluation.search import RISK, BestValue, SearchRow, check_apart, search_best
 from fusion_ui.evaluation.store import ResultStore
+from fusion_ui.evaluation.sweep import sweep_values
 from fusion_ui.execution import Recent, Turns
 from fusion_ui.merging.doctor import LayerReport, examine
 from fusion_ui.merging.export import export_merge
@@ -187,16 +188,19 @@ class Workspace:
         evaluation: Evaluation,
         in_domain: Sequence[str],
         progress: Progress | None = None,
+        first: int | None = None,
     ) -> Iterator[tuple[float, CandidateScores]]:
-        """Complete scores of the plan's merge at each value of the parameter `name`, factorised once."""
+        """Scores of the plan's merge at each value of the parameter `name`, factorised once.
+
+        Args:
+            first: as of `sweep_values`, where merging again costs little.
+        """
         progress = progress or Progress()
         candidates = {value: self.candidate(plan.with_parameters(**{name: value})) for value in values}
         if not all(candidate.is_known(evaluation) for candidate in candidates.values()):
             self.prepare(plan, progress)
-        for value, candidate in candidates.items():
-            for scores in self.evaluate([candidate], evaluation, in_domain, progress):
-                if scores.is_complete:
-                    yield value, scores
+        first = first if plan.method.can_prepare() else None
+        yield from sweep_values(candidates, evaluation, in_domain, progress, first)
 
     def find_best(
         self,

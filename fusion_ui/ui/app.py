@@ -24,6 +24,7 @@ from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_pan
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.panels.project import build_project_panel
 from fusion_ui.ui.request import FuseRequest, default_request, parse_pins
+from fusion_ui.ui.searching import Searching, wire_curve
 from fusion_ui.workspace import Workspace
 
 HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="project">{title}</span>
@@ -101,7 +102,7 @@ def _wire(
     def forget(request: gr.Request) -> None:
         handlers.sessions.forget(request.session_hash)
 
-    drawing = [fuse.figure, fuse.curve, fuse.best, fuse.numbers, fuse.status]
+    drawing = [fuse.figure, fuse.curve.figure, fuse.curve.best, fuse.numbers, fuse.status]
     sliders = [
         fuse.slider,
         models.num_examples,
@@ -116,8 +117,10 @@ def _wire(
     idle = in_turn | {"concurrency_id": "idle", "concurrency_limit": 16, "api_visibility": "private"}
 
     def evaluate_after(posted: Any, **options: Any) -> None:
-        ran = posted.success(run, None, drawing, **in_turn, concurrency_limit=4, **options)
-        ran.success(fill_curve, None, [fuse.curve, fuse.best], **idle)
+        fill_after(posted.success(run, None, drawing, **in_turn, concurrency_limit=4, **options))
+
+    def fill_after(event: Any) -> None:
+        event.success(fill_curve, None, [fuse.curve.figure, fuse.curve.best], **idle)
 
     evaluate_after(
         gr.on([app.load, *triggers], post, controls, fuse.figure, **at_once, api_name="post"), api_name="run"
@@ -131,9 +134,14 @@ def _wire(
         evaluate_after(posted, api_visibility="private")
 
     _wire_pins(methods, parameters, post_after)
-    wire_layers(layers, Examining(handlers), fuse.slider, methods.methods, post_after)
+    wire_layers(layers, Examining(handlers), methods.methods)
+
     # A changed project has its settings in the session; what the browser shows then may still be the old one.
-    return lambda event: evaluate_after(event, api_visibility="private")
+    def chain(event: Any) -> None:
+        evaluate_after(event, api_visibility="private")
+
+    wire_curve(fuse.curve, Searching(handlers), parameters, methods.methods, chain, fill_after)
+    return chain
 
 
 def _reader(parameters: list[tuple[str, str]]) -> Callable[[tuple[Any, ...], Project], FuseRequest]:
