@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from fusion_ui.evaluation.search import RISK, BestValue, SearchRow, check_apart,
 from fusion_ui.evaluation.store import ResultStore
 from fusion_ui.evaluation.sweep import sweep_values
 from fusion_ui.execution import Recent, Turns
-from fusion_ui.merging.doctor import LayerReport, examine
+from fusion_ui.merging.doctor import LayerReport, examine, find_reference
 from fusion_ui.merging.export import export_merge
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.merge import MergedModel, PreparedMerge, merge_once
@@ -116,11 +117,18 @@ class Workspace:
         merged = self._merges_of(plan).peek(plan.key)
         return merged.seconds if merged else None
 
-    def examine(self, plan: MergePlan, progress: Progress | None = None) -> tuple[LayerReport, ...]:
-        """What the plan's merge did to every parameter, what that stood on, and what should be looked at."""
-        progress = self.turns.promote(progress or Progress())
+    def examine(
+        self, plan: MergePlan, progress: Progress | None = None, base: Path | None = None
+    ) -> tuple[LayerReport, ...]:
+        """What the plan's merge did to every parameter, what that stood on, and what should be looked at.
+
+        Args:
+            base: what the experts' changes are counted from where the plan has none, see `find_reference`.
+        """
+        progress, start = self.turns.promote(progress or Progress()), find_reference(plan, self.settings, base)
         names = [expert.name for expert in plan.experts]  # in the sentences, but not in the merge's own key
-        return self._examined.get_or_make(f"{plan.key} {names}", lambda: self._examine(plan, progress))
+        key = f"{plan.key} {start and start.fingerprint} {names}"
+        return self._examined.get_or_make(key, lambda: self._examine(plan, start, progress))
 
     def candidate(self, plan: MergePlan, owners: Mapping[str, str] | None = None) -> Candidate:
         """The plan's merge as something to evaluate. Nothing is merged until logits must be computed.
@@ -267,9 +275,9 @@ class Workspace:
         source, rest = self._source(plan, progress, 0.9)
         return merge_once(source, plan.method, rest, plan.rules, plan.layer_scaling)
 
-    def _examine(self, plan: MergePlan, progress: Progress) -> tuple[LayerReport, ...]:
+    def _examine(self, plan: MergePlan, start: Checkpoint | None, progress: Progress) -> tuple[LayerReport, ...]:
         merged = self.merge(plan, progress.part(0, 0.5))
-        source, rest = self._source(plan, progress.part(0.5, 1), 0.1)
+        source, rest = self._source(replace(plan, base=start), progress.part(0.5, 1), 0.1)
         return examine(source, merged, plan.method, plan.rules, rest)
 
     def _source(self, plan: MergePlan, progress: Progress, measuring: float) -> tuple[SlotSource, Progress]:

@@ -15,6 +15,7 @@ from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
+from fusion_ui.ui.explaining import wire_explanations
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.layers import Examining, wire_layers
 from fusion_ui.ui.own_project import Chain, wire_project
@@ -134,6 +135,7 @@ def _wire(
         evaluate_after(posted, api_visibility="private")
 
     _wire_pins(methods, parameters, post_after)
+    wire_explanations(methods.methods, methods.about)
     wire_layers(layers, Examining(handlers), methods.methods)
 
     # A changed project has its settings in the session; what the browser shows then may still be the old one.

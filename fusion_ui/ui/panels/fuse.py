@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from fusion_ui.methods import find_method
 from fusion_ui.parameters import Range
 from fusion_ui.plots.accuracy import HEIGHT
 from fusion_ui.projects.project import Project
-from fusion_ui.ui.controls import live_figure, parameter_control, status_line
+from fusion_ui.ui.controls import live_figure, status_line
 from fusion_ui.ui.curve_choice import MAIN, CurveChoice
+from fusion_ui.ui.explaining import explained_parameter
 from fusion_ui.ui.panels.curve import CurvePanel, build_curve_panel
 from fusion_ui.ui.render import render_accuracy, render_numbers, render_status
 from fusion_ui.ui.request import FuseRequest
@@ -41,7 +43,7 @@ def build_fuse_panel(project: Project, start: FuseRequest) -> FusePanel:
     alpha = dict(dict(start.parameters)[MAIN[0]])[MAIN[1]]
     with gr.Row(elem_classes="card alpha", equal_height=True):
         with gr.Column(scale=4, min_width=280):
-            slider = parameter_control(declared, alpha, elem_id="alpha")
+            slider = explained_parameter(find_method(MAIN[0]), declared, alpha, "alpha")
             gr.HTML(
                 f'<div class="ends"><span>{declared.minimum:g} · {declared.minimum_label}</span>'
                 f"<span>{declared.maximum:g} · {declared.maximum_label}</span></div>"
