@@ -15,9 +15,10 @@ from fusion_ui.methods import METHODS
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import read_settings
 from fusion_ui.ui.comparison import compare, project_evaluation
-from fusion_ui.ui.handlers import CURVE_ALPHAS
 from fusion_ui.ui.request import FuseRequest, default_request
 from fusion_ui.workspace import CandidateScores, Workspace
+
+ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
 def row(scores: CandidateScores, title: str, seconds: float | None = None) -> str:
@@ -67,8 +68,7 @@ def main() -> None:
     comparison = compare(workspace, project, replace(request, methods=("regmean",), references=()), report)
     plan, select = comparison.plans["regmean"], project_evaluation(workspace, project, "select")
     means = {
-        alpha: scores.mean
-        for alpha, scores in workspace.sweep(plan, "alpha", sorted(CURVE_ALPHAS), select, comparison.in_domain)
+        alpha: scores.mean for alpha, scores in workspace.sweep(plan, "alpha", ALPHAS, select, comparison.in_domain)
     }
     best = max(means, key=lambda alpha: means[alpha])
     final = score(workspace, workspace.candidate(plan.with_parameters(alpha=best)), report, comparison.in_domain)

@@ -62,9 +62,11 @@ class Range(Parameter):
         return is_number and self.minimum <= value <= self.maximum  # false for NaN and the infinities too
 
     def spread(self, count: int) -> tuple[float, ...]:
-        """So many evenly spaced values, both ends among them."""
-        width = self.maximum - self.minimum
-        return tuple(round(self.minimum + width * i / (count - 1), 10) for i in range(count))
+        """So many evenly spaced values on the parameter's own steps, both ends among them; fewer if it has fewer."""
+        num_steps = (self.maximum - self.minimum) / self.step
+        steps = dict.fromkeys(round(num_steps * i / (count - 1)) for i in range(1, count - 1))
+        between = (round(self.minimum + self.step * step, 10) for step in steps)
+        return tuple(dict.fromkeys([float(self.minimum), *between, float(self.maximum)]))
 
     def parse(self, text: str) -> Any:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from fusion_ui.evaluation.combined import OwnHeads
 from fusion_ui.evaluation.comparison import CandidateScores, compare
 from fusion_ui.evaluation.search import RISK, BestValue, SearchRow, check_apart, search_best
 from fusion_ui.evaluation.store import ResultStore
+from fusion_ui.evaluation.sweep import sweep_values
 from fusion_ui.execution import Recent, Turns
-from fusion_ui.merging.doctor import LayerReport, examine
+from fusion_ui.merging.doctor import LayerReport, examine, find_reference
 from fusion_ui.merging.export import export_merge
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.merge import MergedModel, merge_once
@@ -94,11 +96,18 @@ class Workspace:
         merged = self._merges_of(plan).peek(plan.key)
         return merged.seconds if merged else None
 
-    def examine(self, plan: MergePlan, progress: Progress | None = None) -> tuple[LayerReport, ...]:
-        """What the plan's merge did to every parameter, what that stood on, and what should be looked at."""
-        progress = self.turns.promote(progress or Progress())
+    def examine(
+        self, plan: MergePlan, progress: Progress | None = None, base: Path | None = None
+    ) -> tuple[LayerReport, ...]:
+        """What the plan's merge did to every parameter, what that stood on, and what should be looked at.
+
+        Args:
+            base: what the experts' changes are counted from where the plan has none, see `find_reference`.
+        """
+        progress, start = self.turns.promote(progress or Progress()), find_reference(plan, self.settings, base)
         names = [expert.name for expert in plan.experts]  # in the sentences, but not in the merge's own key
-        return self._examined.get_or_make(f"{plan.key} {names}", lambda: self._examine(plan, progress))
+        key = f"{plan.key} {start and start.fingerprint} {names}"
+        return self._examined.get_or_make(key, lambda: self._examine(plan, start, progress))
 
     def candidate(self, plan: MergePlan, owners: Mapping[str, str] | None = None) -> Candidate:
         """The plan's merge as something to evaluate. Nothing is merged until logits must be computed.
@@ -166,17 +175,20 @@ class Workspace:
         evaluation: Evaluation,
         in_domain: Sequence[str],
         progress: Progress | None = None,
+        first: int | None = None,
     ) -> Iterator[tuple[float, CandidateScores]]:
-        """Complete scores of the plan's merge at each value of the parameter `name`, factorised once."""
+        """Scores of the plan's merge at each value of the parameter `name`, factorised once.
+
+        Args:
+            first: as of `sweep_values`, where merging again costs little.
+        """
         progress = progress or Progress()
         plans = {value: plan.with_parameters(**{name: value}) for value in values}
         candidates = {value: self.candidate(plans[value]) for value in plans}
         unknown = [plans[value] for value in plans if not candidates[value].is_known(evaluation)]
+        first = first if plan.method.can_prepare() else None
         with self._preparations.made_for(unknown, progress):
-            for value, candidate in candidates.items():
-                for scores in self.evaluate([candidate], evaluation, in_domain, progress):
-                    if scores.is_complete:
-                        yield value, scores
+            yield from sweep_values(candidates, evaluation, in_domain, progress, first)
 
     def find_best(
         self,
@@ -240,9 +252,9 @@ class Workspace:
         source, rest = self._source(plan, progress, 0.9)
         return merge_once(source, plan.method, rest, plan.rules, plan.layer_scaling)
 
-    def _examine(self, plan: MergePlan, progress: Progress) -> tuple[LayerReport, ...]:
+    def _examine(self, plan: MergePlan, start: Checkpoint | None, progress: Progress) -> tuple[LayerReport, ...]:
         merged = self.merge(plan, progress.part(0, 0.5))
-        source, rest = self._source(plan, progress.part(0.5, 1), 0.1)
+        source, rest = self._source(replace(plan, base=start), progress.part(0.5, 1), 0.1)
         return examine(source, merged, plan.method, plan.rules, rest)
 
     def _source(self, plan: MergePlan, progress: Progress, measuring: float) -> tuple[SlotSource, Progress]:

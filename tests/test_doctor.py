@@ -16,7 +16,7 @@ from oracles import Array
 from safetensors.torch import load_file, save_file
 from tiny_models import random_texts, tiny_bert, tiny_gpt2, write_data, write_model
 
-import fusion_ui.merging.movement
+import fusion_ui.merging.interference
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.cli import main
 from fusion_ui.errors import StoppedError
@@ -265,8 +265,6 @@ def check_movement(found: Any, merged: Array, experts: Sequence[Array], base: Ar
     assert found.from_mean == pytest.approx(norm(merged - mean) / spread, rel=1e-5, abs=1e-6)
     distances = [norm(merged - w) / norm(change) for w, change in zip(experts, changes, strict=True)]
     assert found.from_experts == pytest.approx(distances, rel=1e-5, abs=1e-6)
-    cosines = [[(a * b).sum() / norm(a) / norm(b) for b in changes] for a in changes]
-    assert np.array(found.cosines) == pytest.approx(np.array(cosines), abs=1e-6)
 
 
 @both_paths
@@ -413,19 +411,19 @@ def test_what_no_expert_changed_has_no_distance(tmp_path: Path, monkeypatch):
     rows, changed = make_rows(10, 100, 12), make_experts(11, 12)
     _, report = examine_layer(one_layer(tmp_path / "same", rows, [same] * 2), 0.9, False)
     assert report.movement.from_mean is None and report.movement.from_experts == (None, None)
-    assert report.movement.cosines == ((None, None), (None, None)) and report.movement.mean_cosine is None
+    assert report.interference.cosine(0, 1) is None and report.interference.mean_cosine is None
     _, report = examine_layer(one_layer(tmp_path / "base", rows, [same] * 2, base=changed[0]), 0.9, False)
     assert report.movement.from_mean is None  # the experts are one point, but they did leave the base
     assert report.movement.from_experts == pytest.approx((0, 0), abs=1e-6)
-    assert np.array(report.movement.cosines) == pytest.approx(1)
+    assert report.interference.cosine(0, 1) == pytest.approx(1)
     _, report = examine_layer(one_layer(tmp_path / "one", rows, [same, changed[0]], base=same), 0.9, False)
-    assert report.movement.from_experts[0] is None and report.movement.mean_cosine is None
+    assert report.movement.from_experts[0] is None and report.interference.mean_cosine is None
     # Two experts about their mean always point apart, which says nothing, as the description has it.
     source = one_layer(tmp_path / "two", rows, changed)
     _, report = examine_layer(source, 0.9, False)
-    assert report.movement.mean_cosine == pytest.approx(-1)
+    assert report.interference.mean_cosine == pytest.approx(-1)
     # However the parameter is cut into blocks.
-    monkeypatch.setattr(fusion_ui.merging.movement, "BLOCK", 7)
+    monkeypatch.setattr(fusion_ui.merging.interference, "BLOCK", 7)
     _, again = examine_layer(source, 0.9, False)
     for one, other in ((again.movement, report.movement), (again.effect, report.effect)):
         assert one.from_mean == pytest.approx(other.from_mean)
@@ -467,6 +465,8 @@ def test_the_command_prints_a_table_and_the_sentences(recipe_file, tmp_path: Pat
         "cut",
         "moved",
         "cosine",
+        "apart",
+        "opposed",
     ]
     assert len(lines) == 1 + 8 + 1 and len({len(line) for line in lines[:-1]}) == 1
     assert lines[1].split()[:3] == ["bert.encoder.layer.0.attention.self.query", "eigen", "30/32"]

@@ -11,9 +11,12 @@ import pytest
 
 from fusion_ui.merging.doctor import LayerReport
 from fusion_ui.merging.groups import group_of, kind_of
+from fusion_ui.merging.interference import Interference
 from fusion_ui.merging.layers import layer_of
 from fusion_ui.merging.movement import Movement
+from fusion_ui.plots.interference import interference_figure
 from fusion_ui.plots.layers import QUANTITIES, layers_figure
+from fusion_ui.results.interference import PAIR_NUMBERS, pair_table
 from fusion_ui.results.layers import COLUMNS, layer_table
 from fusion_ui.solving.conditioning import Conditioning
 
@@ -21,12 +24,18 @@ LAYER = "bert.encoder.layer.{}"
 
 
 def report(name: str, moved: float | None, *, condition: float | None = None, **change: Any) -> LayerReport:
-    movement = Movement(9.0, (9.0, None), ((1.0, 0.5), (0.5, 1.0)))
-    effect = Movement(moved, (moved, None), ((1.0, -0.5), (-0.5, 1.0)))
+    movement, effect = Movement(9.0, (9.0, None)), Movement(moved, (moved, None))
+    between = Interference(((4.0, 1.0), (1.0, 1.0)), ((8.0, 8.0), (8.0, 8.0)), ((0.0, 2.0), (2.0, 0.0)), 12.0, True)
     about = {"group": group_of(name), "layer": layer_of(name), "kind": kind_of(name), "shape": (4, 4)}
     solved = Conditioning(None, condition, 0.1) if condition else None
     values = {"path": "eigen", "reason": "", "alpha": 0.9, "width": 4, "num_rows": (8, 6), "num_dead": 0, "num_cut": 2}
-    values |= {"conditioning": solved, "movement": movement, "effect": effect, "attention": ("look", "here")}
+    values |= {
+        "conditioning": solved,
+        "movement": movement,
+        "effect": effect,
+        "interference": between,
+        "attention": ("look", "here"),
+    }
     return LayerReport(name=name, **about | values | change)
 
 
@@ -44,7 +53,8 @@ def test_the_table_says_what_the_reports_say():
     assert list(frame.columns) == COLUMNS and len(frame) == len(REPORTS)
     row = frame.iloc[1]
     assert (row["layer"], row["rows"], row["width"], row["num_cut"], row["stack"]) == (0, 6, 4, 2, "encoder")
-    assert (row["moved"], row["nearest_expert"], row["cosine"]) == (0.5, 0.5, 0.5)  # cosines are of plain weights
+    assert (row["moved"], row["nearest_expert"], row["cosine"]) == (0.5, 0.5, 0.5)
+    assert (row["apart"], row["opposed"]) == (0.5, 0.25)
     assert math.isnan(row["condition_before"]) and (row["condition_after"], row["smallest_eigenvalue"]) == (100, 0.1)
     assert row["attention"] == "look. here"
     bias = frame.iloc[3]
@@ -78,6 +88,26 @@ def test_two_stacks_have_rows_of_their_own():
     names = [f"transformer.{stack}.block.0.layer.0.SelfAttention.q.weight" for stack in ("encoder", "decoder")]
     (trace,) = layers_figure(layer_table([report(name, 1.0 + i) for i, name in enumerate(names)]), "moved")["data"]
     assert trace["y"] == ["encoder 0", "decoder 0"] and trace["z"] == [[1.0], [2.0]]
+
+
+def test_the_table_of_pairs_adds_up_places_and_the_whole():
+    other = Interference(((1.0, -1.0), (-1.0, 4.0)), ((4.0, 4.0), (4.0, 4.0)), ((0.0, 4.0), (4.0, 0.0)), 4.0, True)
+    unlike = Interference(((1.0, 1.0), (1.0, 1.0)), ((1.0, 1.0), (1.0, 1.0)), ((0.0, 0.0), (0.0, 0.0)), 1.0, False)
+    reports = [*REPORTS, report(f"{LAYER.format(0)}.output.dense.weight", 1.0, interference=other)]
+    reports += [report("classifier.bias", 1.0, interference=unlike, shape=(4,))]  # a base without this head
+    frame = pair_table(reports, ["<b>a</b>", "b"])
+    assert list(frame["place"]) == ["embeddings", "layer 0", "layer 1", "head", "whole model"]
+    row = frame.set_index("place").loc["layer 0"]  # a query, its bias and a dense weight
+    assert row["cosine"] == pytest.approx((1 + 1 - 1) / math.sqrt((4 + 4 + 1) * (1 + 1 + 4)))
+    assert row["apart"] == pytest.approx(math.sqrt((9 + 6 - 2 * 1) / (12 + 12 + 4)))
+    assert row["opposed"] == pytest.approx((2 + 2 + 4) / (8 + 8 + 4))
+    head = frame.set_index("place").loc["head"]
+    assert head["opposed"] == 0.25, "changes from a mean were added to changes from a base"
+    for quantity in PAIR_NUMBERS:
+        figure = interference_figure(frame, quantity)
+        go.Figure(figure)
+        assert figure["data"][0]["x"] == ["&lt;b&gt;a&lt;/b&gt; · b"] and len(figure["data"][0]["z"]) == 5
+    go.Figure(interference_figure(pair_table([], []), "cosine"))
 
 
 def test_nothing_to_show_is_an_empty_figure():

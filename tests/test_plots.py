@@ -8,7 +8,9 @@ import pytest
 
 from fusion_ui.evaluation.scores import DomainScore, Role
 from fusion_ui.plots.accuracy import accuracy_figure
-from fusion_ui.plots.parameter_curve import curve_figure
+from fusion_ui.plots.parameter_curve import Level, curve_figure
+from fusion_ui.results.curve import COLUMNS as CURVE_COLUMNS
+from fusion_ui.results.curve import MEAN, curve_table
 from fusion_ui.results.table import tidy_table
 
 DOMAINS = {"a": "First one", "b": "Second"}
@@ -41,14 +43,33 @@ def test_accuracy_is_valid_and_complete(is_from_zero):
 
 def test_an_empty_table_gives_an_empty_figure():
     go.Figure(accuracy_figure(tidy_table([]), DOMAINS))
-    go.Figure(curve_figure(pd.DataFrame(columns=["parameter", "domain", "value"]), DOMAINS, "α", 0.9, (0, 1)))
+    go.Figure(curve_figure(curve_table({}), DOMAINS, "α", 0.9, (0, 1)))
 
 
-def test_the_curve_is_sorted_with_a_mean_and_a_marker():
-    records = [{"parameter": p, "domain": d, "value": v} for p, d, v in [(1, "a", 0.8), (0, "a", 0.6), (1, "b", 0.6)]]
-    figure = curve_figure(pd.DataFrame(records), DOMAINS, "α", 0.25, (0, 1))
+def curve_rows(records: list[tuple[float, str, float, bool]]) -> pd.DataFrame:
+    rows = [(p, d, v, v - 0.1, v + 0.1, 8 if is_complete else 4, is_complete) for p, d, v, is_complete in records]
+    return pd.DataFrame.from_records(rows, columns=CURVE_COLUMNS)
+
+
+def test_the_curve_has_bands_a_mean_levels_and_a_marker():
+    records = [(0, "a", 0.6, True), (0, MEAN, 0.7, True), (0.5, "a", 0.9, False), (1, "a", 0.8, True)]
+    levels = [Level("Simple mean", "#123456", 0.65)]
+    figure = curve_figure(curve_rows(records), DOMAINS, "α", 0.25, (0, 1), levels)
     go.Figure(figure)
-    by_name = {trace["name"]: trace for trace in figure["data"]}
+    by_name = {trace["name"]: trace for trace in reversed(figure["data"])}  # the complete scores stand first
     assert (by_name["First one"]["x"], by_name["First one"]["y"]) == ([0, 1], [0.6, 0.8])
-    assert by_name["mean"]["y"] == pytest.approx([0.6, 0.7])
+    assert by_name["First one, interval"]["x"] == [0, 1, 1, 0]
+    assert by_name["First one, interval"]["y"] == pytest.approx([0.7, 0.9, 0.7, 0.5])
+    assert by_name["mean"]["y"] == [0.7] and by_name["Simple mean"]["y"] == [0.65, 0.65]
+    faint = [trace for trace in figure["data"] if trace["name"] == "First one" and trace["x"] == [0.5]]
+    assert [(trace["mode"], trace["opacity"] < 1) for trace in faint] == [("markers", True)]
     assert figure["layout"]["shapes"][0]["x0"] == 0.25
+    low, high = figure["layout"]["yaxis"]["range"]
+    assert low <= 0.5 and high >= 0.9
+
+
+def test_a_relative_curve_may_exceed_one():
+    rows = curve_rows([(0, "a", 1.2, True)])
+    figures = [curve_figure(rows, DOMAINS, "α", 0, (0, 1), is_relative=is_relative) for is_relative in (True, False)]
+    highest = [figure["layout"]["yaxis"]["range"][1] for figure in figures]
+    assert highest[0] >= 1.3 and highest[1] == 1.002, "an accuracy cannot be more than one"

@@ -102,6 +102,13 @@ class Candidate(ABC):
     def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
         """Logits of the first examples of every domain, more with every step, until all are there."""
 
+    def answer(self, evaluation: Evaluation, end: int, progress: Progress) -> Logits:
+        """Logits of the first `end` examples of every domain at least, and of more where more are known."""
+        for logits in self.stream(evaluation, progress):
+            if all(len(logits[d.domain.name]) >= min(end, len(d)) for d in evaluation.domains):
+                return logits
+        raise AssertionError("a stream ends with every example")
+
 
 @dataclass(frozen=True, eq=False)
 class SingleModel(Candidate):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -34,6 +34,16 @@ class CandidateScores:
     def interval(self) -> tuple[float, float]:
         """95 % interval of the mean."""
         return mean_interval(self.scores)
+
+    def relative_to(self, own: Mapping[str, float]) -> CandidateScores:
+        """As shares of what others score, taken as exact: 1 is as good. Domains that `own` does not name are left out.
+
+        Args:
+            own: domain name -> score, such as that of the domain's own expert.
+        """
+        known = [(score, own[score.domain]) for score in self.scores if own.get(score.domain)]
+        scaled = (replace(s, value=s.value / by, low=s.low / by, high=s.high / by) for s, by in known)
+        return replace(self, scores=tuple(scaled))
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import Tensor
 
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.checkpoints.finding import find_checkpoint
 from fusion_ui.merging.groups import group_of, kind_of, position_of
+from fusion_ui.merging.interference import Interference, measure_interference
 from fusion_ui.merging.layers import layer_of
 from fusion_ui.merging.merge import MergedModel
 from fusion_ui.merging.movement import Movement, measure_movement
+from fusion_ui.merging.plan import MergePlan
 from fusion_ui.merging.rules import NO_RULES, ParameterRules
 from fusion_ui.merging.slots import NOT_LINEAR, STORED_GRAM_ROUNDING, SlotSource
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.progress import Progress
+from fusion_ui.settings import Settings
 from fusion_ui.solving.conditioning import Conditioning, measure_conditioning
 from fusion_ui.solving.treatment import Treatment
 
@@ -47,6 +53,7 @@ class LayerReport:
         movement: how far it lies from the mean and from each expert.
         effect: the same with every input feature counted by its root mean square on the experts' text, so that
             weights of features that are hardly ever active do not drown the others; None without Gram matrices.
+        interference: how the experts' changes of it lie to each other.
         attention: sentences on what should be looked at; mostly empty.
     """
 
@@ -65,7 +72,16 @@ class LayerReport:
     conditioning: Conditioning | None
     movement: Movement
     effect: Movement | None
+    interference: Interference
     attention: tuple[str, ...] = ()
+
+
+def find_reference(plan: MergePlan, settings: Settings, base: Path | None = None) -> Checkpoint | None:
+    """What the experts' changes are counted from: the plan's base, else `base`, else the one all adapters name."""
+    named = {expert.base for expert in plan.experts}
+    if plan.base is None and (base is not None or (len(named) == 1 and None not in named)):
+        return find_checkpoint("base", str(base or named.pop()), settings)
+    return plan.base
 
 
 def examine(
@@ -134,6 +150,7 @@ def _examine_one(
         conditioning=conditioning,
         movement=measure_movement(slot, tensor),
         effect=measure_movement(slot, tensor, equations.diagonals.sum(0).sqrt()) if equations else None,
+        interference=measure_interference(slot),
     )
 
 

@@ -32,7 +32,8 @@ MEAN_SCALING = Range(
     step=0.05,
     label="Scaling λ",
     symbol="λ",
-    help="How far to go along the merged task vector, which is as long as one expert's.",
+    help="How far to go from the base along the merged task vector, which is about as long as one expert's. Beyond "
+    "1 it extrapolates.",
     minimum_label="base model",
 )
 

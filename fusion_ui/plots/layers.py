@@ -25,6 +25,7 @@ class Quantity:
         colors: from the lower end of `span` to the upper.
         span: numbers that get the first and last colour; None for the largest there is.
         is_logarithmic: coloured by its power of ten.
+        least: the number that gets the last colour is no smaller.
     """
 
     title: str
@@ -32,13 +33,16 @@ class Quantity:
     colors: tuple[tuple[float, str], ...] = LIGHT_TO_DARK
     span: tuple[float, float | None] = (0.0, None)
     is_logarithmic: bool = False
+    least: float = 1.0
 
 
 QUANTITIES = {
     "moved": Quantity("distance from the mean (1: as far as the experts are)", ".1f"),
     "nearest_expert": Quantity("distance from the nearest expert (1: as far as the base or mean is)", ".1f"),
     "condition_after": Quantity("condition number that was solved for", ".0e", is_logarithmic=True),
-    "cosine": Quantity("mean cosine between task vectors", ".2f", ACROSS_ZERO, (-1.0, 1.0)),
+    "cosine": Quantity("mean cosine between the experts' changes", ".2f", ACROSS_ZERO, (-1.0, 1.0)),
+    "apart": Quantity("mean distance between experts, of the weight's own size", ".0%", least=0.01),
+    "opposed": Quantity("entries changed in opposite directions", ".0%", span=(0.0, 1.0)),
 }
 
 
@@ -79,7 +83,7 @@ def layers_figure(frame: pd.DataFrame, quantity: str) -> Figure:
         "hoverongaps": False,
         "colorscale": [list(color) for color in about.colors],
         "zmin": low,
-        "zmax": max([1.0, *found]) if high is None else high,
+        "zmax": max([about.least, *found]) if high is None else high,
         "showscale": False,  # the numbers stand in the cells
         "xgap": 1,
         "ygap": 1,

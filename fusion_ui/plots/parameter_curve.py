@@ -3,62 +3,138 @@
 from __future__ import annotations
 
 import math
-from statistics import fmean
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from fusion_ui.plots.style import DOMAIN_COLORS, Figure, new_figure
+from fusion_ui.plots.style import DOMAIN_COLORS, Figure, fade, new_figure
+from fusion_ui.results.curve import MEAN
 
 HEIGHT = 380
+BAND = 0.1
+"""Opacity of an interval. Of several that overlap each can still be seen."""
+FAINT = 0.4
+"""Opacity of scores on the first few sentences."""
+MEAN_BAND = "rgba(128,128,128,0.22)"
+DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+@dataclass(frozen=True)
+class Level:
+    """A mean that does not depend on the parameter: a line to compare the bold one with."""
+
+    title: str
+    color: str
+    value: float
 
 
 def curve_figure(
-    frame: pd.DataFrame, domains: dict[str, str], label: str, current: float, span: tuple[float, float]
+    frame: pd.DataFrame,
+    domains: dict[str, str],
+    label: str,
+    current: float,
+    span: tuple[float, float],
+    levels: Sequence[Level] = (),
+    is_relative: bool = False,
 ) -> Figure:
-    """Lines through the values computed so far.
+    """Lines through the complete scores, with their 95 % intervals as bands, and faint points for the others.
 
     Args:
-        frame: columns ``parameter, domain, value``; may be empty.
+        frame: a table by `fusion_ui.results.curve.curve_table`; may be empty.
         domains: domain name -> title.
         label: the parameter's short name, for the axis.
         current: where the control stands.
         span: the parameter's range.
+        is_relative: the scores are shares of each domain's own expert, and may exceed 1.
     """
-    rows = sorted(frame[["parameter", "domain", "value"]].itertuples(index=False, name=None))
+    # Scores on few sentences and on all of them have no line in common: it would show the difference in sentences.
+    records = frame.to_dict("records")
+    rows, looks = (_rows_of([r for r in records if bool(r["is_complete"]) == done], domains) for done in (True, False))
     traces = []
     for i, (name, title) in enumerate(domains.items()):
-        points = [(p, v) for p, d, v in rows if d == name]
-        line = {"color": DOMAIN_COLORS[i % len(DOMAIN_COLORS)], "width": 1.5}
-        traces.append(_line(points, title, label, line))
-    values_at: dict[float, list[float]] = {}
-    for parameter, _, value in rows:
-        values_at.setdefault(parameter, []).append(value)
-    means = [(parameter, fmean(values)) for parameter, values in values_at.items()]
+        color = DOMAIN_COLORS[i % len(DOMAIN_COLORS)]
+        traces.append(_band(rows[name], title, fade(color, BAND)))
+        traces.append(_line(rows[name], title, label, {"color": color, "width": 1.5}))
+        traces.append(_look(looks[name], title, label, {"color": color}))
+    traces.append(_band(rows[MEAN], "mean", MEAN_BAND))
     # "ink" is drawn in the page's text colour.
-    traces.append(_line(means, "mean", label, {"width": 4}) | {"meta": "ink"})
+    traces.append(_line(rows[MEAN], "mean", label, {"width": 4}) | {"meta": "ink", "mode": "lines"})
+    traces.append(_look(looks[MEAN], "mean", label, {"width": 4}) | {"meta": "ink"})
+    traces += [_level(level, span, DASHES[i % len(DASHES)]) for i, level in enumerate(levels)]
     padding = 0.02 * (span[1] - span[0])
-    low, high = (0.5, 1.0) if frame.empty else (float(min(frame["value"])), float(max(frame["value"])))
-    # In steps, so that the axis does not move with every new point; never beyond what an accuracy can be.
-    values = {"range": [max(0.0, math.floor(20 * low - 0.2) / 20), min(1.002, math.ceil(20 * high + 0.2) / 20)]}
     marker = {"type": "line", "x0": current, "x1": current, "y0": 0, "y1": 1, "yref": "paper"}
     return new_figure(
         HEIGHT,
         traces,
         xaxis={"range": [span[0] - padding, span[1] + padding], "title": {"text": label}, "zeroline": False},
-        yaxis={"tickformat": ".0%", "zeroline": False} | values,
+        yaxis={"tickformat": ".0%", "zeroline": False, "range": _limits(frame, levels, is_relative)},
         shapes=[marker | {"line": {"dash": "dot", "width": 2, "color": "#4c6ef5"}}],
     )
 
 
-def _line(points: list[tuple[float, float]], name: str, label: str, line: dict[str, Any]) -> dict[str, Any]:
+def _rows_of(records: list[dict[Any, Any]], domains: dict[str, str]) -> dict[str, list[dict[Any, Any]]]:
+    rows: dict[str, list[dict[Any, Any]]] = {name: [] for name in (*domains, MEAN)}
+    for row in records:
+        rows[row["domain"]].append(row)
+    return rows
+
+
+def _limits(frame: pd.DataFrame, levels: Sequence[Level], is_relative: bool) -> list[float]:
+    """In steps, so that the axis does not move with every new point; never beyond what an accuracy can be."""
+    exact = frame[frame["is_complete"].astype(bool)]  # those of the first look are not drawn
+    found = [*frame["value"], *exact["low"], *exact["high"], *(level.value for level in levels)]
+    low, high = (min(found), max(found)) if found else (0.5, 1.0)
+    most = math.inf if is_relative else 1.002
+    return [max(0.0, math.floor(20 * low - 0.2) / 20), min(most, math.ceil(20 * high + 0.2) / 20)]
+
+
+def _line(rows: list[dict[Any, Any]], name: str, label: str, line: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "scatter",
-        "x": [x for x, _ in points],
-        "y": [y for _, y in points],
+        "x": [row["parameter"] for row in rows],
+        "y": [row["value"] for row in rows],
+        "customdata": [[row["low"], row["high"], row["num_examples"]] for row in rows],
         "name": name,
-        "mode": "lines" if name == "mean" else "lines+markers",
+        "legendgroup": name,
+        "mode": "lines+markers",
         "line": line,
-        "marker": {"size": 5},
-        "hovertemplate": f"{label} %{{x:.2f}}: %{{y:.1%}}<extra>%{{fullData.name}}</extra>",
+        "marker": {"size": 4},
+        "hovertemplate": f"{label} %{{x:.2f}}: %{{y:.1%}}, 95 % interval %{{customdata[0]:.1%}} to "
+        "%{customdata[1]:.1%}<br>%{customdata[2]} sentences, select split<extra>%{fullData.name}</extra>",
+    }
+
+
+def _look(rows: list[dict[Any, Any]], name: str, label: str, line: dict[str, Any]) -> dict[str, Any]:
+    """Scores on the first few sentences: faint points."""
+    return _line(rows, name, label, line) | {"mode": "markers", "opacity": FAINT, "showlegend": False}
+
+
+def _band(rows: list[dict[Any, Any]], name: str, color: str) -> dict[str, Any]:
+    back = rows[::-1]
+    return {
+        "type": "scatter",
+        "x": [row["parameter"] for row in rows + back],
+        "y": [row["high"] for row in rows] + [row["low"] for row in back],
+        "name": f"{name}, interval",
+        "legendgroup": name,  # hidden with its line
+        "showlegend": False,
+        "hoverinfo": "skip",
+        "mode": "lines",
+        "line": {"width": 0},
+        "fill": "toself",
+        "fillcolor": color,
+    }
+
+
+def _level(level: Level, span: tuple[float, float], dash: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": list(span),
+        "y": [level.value] * 2,
+        "mode": "lines",
+        "name": level.title,
+        "line": {"dash": dash, "width": 1.5, "color": level.color},
+        "hovertemplate": "%{fullData.name}: mean %{y:.1%}, select split<extra></extra>",
     }

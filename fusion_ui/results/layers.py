@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 
 from fusion_ui.merging.doctor import LayerReport
+from fusion_ui.results.interference import PAIR_NUMBERS, mean_over_pairs
 
 NUMBERS = ["layer", "rows", "width", "num_dead", "num_cut"]
-NUMBERS += ["condition_before", "condition_after", "smallest_eigenvalue", "moved", "nearest_expert", "cosine"]
+NUMBERS += ["condition_before", "condition_after", "smallest_eigenvalue", "moved", "nearest_expert"]
+NUMBERS += ["cosine", "apart", "opposed"]
 COLUMNS = ["name", "stack", "group", "kind", "is_matrix", "path", "reason", *NUMBERS, "attention"]
 
 
@@ -22,7 +24,7 @@ def layer_table(reports: Iterable[LayerReport]) -> pd.DataFrame:
         rows: fewest rows of any expert's Gram matrix.
         moved: distance from the mean, 1 being the experts' own; by input features' root mean square where known.
         nearest_expert: relative distance from the expert that is nearest, likewise.
-        cosine: mean over the pairs of task vectors.
+        cosine, apart, opposed: means over the pairs of experts, as `fusion_ui.merging.interference` has them.
     """
     frame = pd.DataFrame.from_records([_row(report) for report in reports], columns=COLUMNS)
     return frame.astype(dict.fromkeys(NUMBERS, float))
@@ -45,6 +47,6 @@ def _row(report: LayerReport) -> dict[str, Any]:
         "num_cut": report.num_cut,
         "moved": movement.from_mean,
         "nearest_expert": min(distances, default=None),
-        "cosine": report.movement.mean_cosine,
+        **{name: mean_over_pairs(report.interference, name) for name in PAIR_NUMBERS},
         "attention": ". ".join(report.attention),
     }

@@ -15,6 +15,7 @@ from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
 from fusion_ui.ui.experiment_events import wire_experiments
 from fusion_ui.ui.experiments import Experimenting
+from fusion_ui.ui.explaining import wire_explanations
 from fusion_ui.ui.flips import HoldingAgainst, wire_flips
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.layers import Examining, wire_layers
@@ -30,6 +31,7 @@ from fusion_ui.ui.panels.project import build_project_panel
 from fusion_ui.ui.panels.try_it import build_try_it_panel
 from fusion_ui.ui.reading import make_reader, read_parameters
 from fusion_ui.ui.request import default_request
+from fusion_ui.ui.searching import Searching, wire_curve
 from fusion_ui.ui.try_it import Trying, wire_try_it
 from fusion_ui.workspace import Workspace
 
@@ -123,7 +125,7 @@ def _wire(
     def forget(request: gr.Request) -> None:
         handlers.sessions.forget(request.session_hash)
 
-    drawing = [fuse.figure, fuse.curve, fuse.best, fuse.numbers, fuse.status]
+    drawing = [fuse.figure, fuse.curve.figure, fuse.curve.best, fuse.numbers, fuse.status]
     sliders = [
         fuse.slider,
         models.num_examples,
@@ -139,8 +141,10 @@ def _wire(
     idle = in_turn | {"concurrency_id": "idle", "concurrency_limit": 16, "api_visibility": "private"}
 
     def evaluate_after(posted: Any, **options: Any) -> None:
-        ran = posted.success(run, None, drawing, **in_turn, concurrency_limit=4, **options)
-        ran.success(fill_curve, None, [fuse.curve, fuse.best], **idle)
+        fill_after(posted.success(run, None, drawing, **in_turn, concurrency_limit=4, **options))
+
+    def fill_after(event: Any) -> None:
+        event.success(fill_curve, None, [fuse.curve.figure, fuse.curve.best], **idle)
 
     evaluate_after(
         gr.on([app.load, *triggers], post, controls, fuse.figure, **at_once, api_name="post"), api_name="run"
@@ -154,9 +158,15 @@ def _wire(
         evaluate_after(posted, api_visibility="private")
 
     _wire_pins(methods, parameters, post_after)
-    wire_layers(layers, Examining(handlers), fuse.slider, methods.methods, post_after)
+    wire_explanations(methods.methods, methods.about)
+    wire_layers(layers, Examining(handlers), methods.methods)
+
     # A changed project has its settings in the session; what the browser shows then may still be the old one.
-    return lambda event: evaluate_after(event, api_visibility="private")
+    def chain(event: Any) -> None:
+        evaluate_after(event, api_visibility="private")
+
+    wire_curve(fuse.curve, Searching(handlers), parameters, methods.methods, chain, fill_after)
+    return chain
 
 
 def _wire_pins(methods: MethodsPanel, parameters: dict[tuple[str, str], Any], chain: Chain) -> None:

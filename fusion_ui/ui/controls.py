@@ -29,6 +29,7 @@ const draw = () => {
   window.Plotly.react(box, data, layout, {displayModeBar: false, responsive: true});
 };
 watch('value', draw);
+new ResizeObserver(() => { if (box.data) window.Plotly.Plots.resize(box); }).observe(box);
 new MutationObserver(draw).observe(document.body, {attributes: true, attributeFilter: ['class']});
 if (window.Plotly) draw(); else {
   const timer = setInterval(() => { if (window.Plotly) { clearInterval(timer); draw(); } }, 50);

@@ -1,4 +1,4 @@
-"""What happens when a control moves: the mailbox, the evaluation that reads it, the curve that fills while idle."""
+"""What happens when a control moves: the mailbox, and the evaluation that reads it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from fusion_ui.errors import FusionError, StatisticError, StoppedError
+from fusion_ui.errors import FusionError, StoppedError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.execution import Job
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.style import Figure
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.comparison import Comparison, compare, project_evaluation
-from fusion_ui.ui.panels.fuse import MAIN, main_parameter
-from fusion_ui.ui.render import render_accuracy, render_curve, render_numbers, render_status
+from fusion_ui.ui.curve import Curves
+from fusion_ui.ui.curve_choice import MAIN
+from fusion_ui.ui.render import render_accuracy, render_numbers, render_status
 from fusion_ui.ui.request import FuseRequest, default_request
 from fusion_ui.ui.session import Session, Sessions
 from fusion_ui.workspace import Workspace
@@ -29,9 +30,6 @@ from fusion_ui.workspace import Workspace
 LOGGER = logging.getLogger("fusion_ui")
 REDRAW_SECONDS = 0.15
 """Between two drawings; from the end of one, so that drawing never takes up the time of computing."""
-CURVE_ALPHAS = (0.0, 1.0, 0.5, 0.9, 0.7, 0.3, 0.1, 0.8, 0.6, 0.4, 0.2, 0.95)
-"""Coarse to fine, so that the curve has its shape early."""
-
 TABLE_SECONDS = 1.0
 """Between two drawings of the table, which cost a browser more than the figures."""
 SETTLE_SECONDS = 0.05
@@ -51,6 +49,7 @@ class Handlers:
         start = default_request(project)
         self.sessions = Sessions(lambda: Session(project, start), workspace.settings.sessions_dir)
         self._evaluations: OrderedDict[tuple[Project, str], Evaluation] = OrderedDict()
+        self.curves = Curves(workspace, self.evaluation)
 
     def evaluation(self, project: Project, split: str) -> Evaluation:
         """One split of a project: "report" for headline numbers, "select" for choosing alpha."""
@@ -134,8 +133,7 @@ class Handlers:
         comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
         session.check(version)
         session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
-        if MAIN[0] in comparison.plans:
-            session.use_curve(comparison.plans[MAIN[0]].family_key)
+        self.curves.follow(session, comparison)
         unmeasured = comparison.unmeasured(self.workspace)
         session.keep_jobs(version, [plan.family_key for plan in unmeasured.values()])
         jobs = {name: self._start_measuring(session, version, plan) for name, plan in unmeasured.items()}
@@ -203,33 +201,8 @@ class Handlers:
                 self.workspace.prepare_in_background(plan)
 
     def fill_curve(self, session_id: str | None) -> Iterator[tuple[Any, Any]]:
-        """Evaluate one alpha after the other on *select* while nobody waits for anything."""
-        session = self.sessions.get(session_id)
-        version, request = session.version, session.request
-        yield gr.skip(), gr.skip()
-        if MAIN[0] not in request.methods or session.is_stopped or not session.project.is_complete:
-            return
-        if len(session.curve) == len(CURVE_ALPHAS):  # drawn with the figures
-            return
-        plan = self.workspace.plan(request.recipe(session.project, MAIN[0]))
-        if not self.workspace.is_measured(plan):  # a newer run measures it, and its own curve comes after
-            return
-        in_domain = tuple(expert.domain for expert in session.project.experts if expert.name in request.experts)
-        try:
-            with session.working(version, self.workspace.turns.idle_progress()) as progress:
-                progress.check()
-                session.use_curve(plan.family_key)
-                values = [alpha for alpha in CURVE_ALPHAS if alpha not in session.curve]
-                select = self.evaluation(session.project, "select")
-                for alpha, row in self.workspace.sweep(plan, MAIN[1], values, select, in_domain, progress):
-                    progress.check()  # rows that were known come without any step that could be stopped
-                    session.add_to_curve(plan.family_key, alpha, row)
-                    yield self._draw_curve(session), self._best(session)
-        except StoppedError:
-            return
-        except StatisticError:  # diagonals alone have no curve; the slider's own value says why
-            return
-        yield self._draw_curve(session), self._best(session)
+        """Go on with the curve while nobody waits for anything."""
+        yield from self.curves.fill(self.sessions.get(session_id))
 
     def _draw(
         self, session: Session, request: FuseRequest, stale: frozenset[str]
@@ -237,21 +210,7 @@ class Handlers:
         figure = render_accuracy(session.project, session.shown, stale, request.is_from_zero)
         figure |= {"version": session.version}
         numbers = render_numbers(session.project, session.shown)
-        return figure, self._draw_curve(session), self._best(session), numbers
-
-    def _draw_curve(self, session: Session) -> dict[str, Any]:
-        current = dict(dict(session.request.parameters)[MAIN[0]])[MAIN[1]]
-        return render_curve(session.project, session.curve, main_parameter(), current)
-
-    def _best(self, session: Session) -> dict[str, Any]:
-        """The best value so far, or how far the curve is."""
-        if MAIN[0] not in session.request.methods:
-            return render_status("Tick RegMean to see its curve.")
-        done = len(session.curve)
-        if done < len(CURVE_ALPHAS):
-            return render_status(f"{done} of {len(CURVE_ALPHAS)} values of α", done / len(CURVE_ALPHAS))
-        best = max(session.curve, key=lambda alpha: session.curve[alpha].mean)
-        return render_status(f"Best on select: α = {best:g}, mean {session.curve[best].mean:.1%}")
+        return figure, self.curves.draw(session), self.curves.say(session), numbers
 
     def _merge_seconds(self, comparison: Comparison) -> str:
         """How long the slider's merge took, where it was just made."""

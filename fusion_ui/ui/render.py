@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.parameters import Range
 from fusion_ui.plots.accuracy import accuracy_figure
-from fusion_ui.plots.parameter_curve import curve_figure
+from fusion_ui.plots.parameter_curve import Level, curve_figure
 from fusion_ui.plots.style import Figure
 from fusion_ui.projects.project import Project
+from fusion_ui.results.curve import curve_table
 from fusion_ui.results.table import tidy_table
 from fusion_ui.ui.comparison import EXPERT_COLOR
+from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.workspace import CandidateScores
 
 
@@ -31,17 +32,27 @@ def render_accuracy(
 
 
 def render_curve(
-    project: Project, curve: dict[float, CandidateScores], declared: Range, current: float
+    project: Project,
+    curve: dict[float, CandidateScores],
+    levels: dict[str, CandidateScores],
+    choice: CurveChoice,
+    current: float,
 ) -> dict[str, Any]:
-    """The figure over every value of the slider's parameter."""
-    records = [
-        {"parameter": value, "domain": score.domain, "value": score.value}
-        for value, row in curve.items()
-        for score in row.scores
-    ]
-    frame = pd.DataFrame.from_records(records, columns=["parameter", "domain", "value"])
+    """The figure over every value of a parameter, all on the select split.
+
+    Args:
+        levels: what does not depend on the parameter, complete; of the experts each one's own domain is drawn.
+    """
+    found = ((e.domain, _own_score(project, levels, e.name, e.domain)) for e in project.experts)
+    own = {domain: score.value for domain, score in found if score}
+    about, declared = (lambda row: row.relative_to(own)) if choice.is_relative else (lambda row: row), choice.declared
+    rows = [(row.candidate, about(row)) for name, row in levels.items() if not name.startswith("expert ")]
+    lines = [Level(candidate.title, candidate.color, row.mean) for candidate, row in rows if row.scores]
+    if own and not choice.is_relative:
+        lines.append(Level("own experts", EXPERT_COLOR, sum(own.values()) / len(own)))
+    frame = curve_table({value: about(row) for value, row in curve.items()})
     span = (declared.minimum, declared.maximum)
-    return curve_figure(frame, domain_titles(project), "α", current, span)
+    return curve_figure(frame, domain_titles(project), declared.symbol, current, span, lines, choice.is_relative)
 
 
 def render_numbers(project: Project, shown: dict[str, CandidateScores]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from fusion_ui.execution import Job
 from fusion_ui.progress import Progress
 from fusion_ui.projects.building import blank_project
 from fusion_ui.projects.project import Project
+from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import CandidateScores
 
@@ -37,6 +38,10 @@ class Session:
         version: counts the states that were posted, from the clock on: a page that outlives its session, as when the
             server starts again, still sees the numbers grow.
         drawn_version: the last one whose numbers were all drawn.
+        shown: candidate's name -> its newest numbers on report.
+        curve, curve_family: on select, value -> numbers, and what that curve is of.
+        curve_choice: the parameter that the curve goes over, while its method is compared.
+        curve_levels: on select, name -> complete numbers of what the curve is compared with.
         folder: where the visitor's files lie; made when the first comes, removed when the visitor leaves.
         looks: what tabs that look closer at the project show, by the tab's name.
     """
@@ -53,9 +58,12 @@ class Session:
     curve: dict[float, CandidateScores] = field(default_factory=dict)
     curve_family: str = ""
     looks: dict[str, Any] = field(default_factory=dict)
+    curve_choice: CurveChoice = field(default_factory=CurveChoice)
+    curve_levels: dict[str, CandidateScores] = field(default_factory=dict)
     last_used: float = field(default_factory=time.monotonic)
     _last_sent: float = 0.0
     _working: list[Progress] = field(default_factory=list)
+    _filling: Progress = field(default_factory=Progress)
     _jobs: dict[str, Job] = field(default_factory=dict)
     _fetches: list[Job] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -81,7 +89,7 @@ class Session:
         self._halt()
         with self._lock:
             self.project, self.request, self.version = project, request, self.version + 1
-            self.shown, self.curve, self.curve_family = {}, {}, ""
+            self.shown, self.curve, self.curve_family, self.curve_levels = {}, {}, "", {}
             self.looks = {}
             self.is_stopped, self.refusal = False, None
 
@@ -145,6 +153,15 @@ class Session:
             with self._lock:
                 self._working.remove(progress)
 
+    @contextmanager
+    def filling(self, version: int, progress: Progress) -> Iterator[Progress]:
+        """`working` for the curve, of which only the newest filling goes on."""
+        with self._lock:
+            self._filling.stop()
+            self._filling = progress
+        with self.working(version, progress):
+            yield progress
+
     def job(self, version: int, key: str, start: Callable[[], Job]) -> Job:
         """The running job of that key, or a new one. It outlives `version`: a later state may need it too.
 
@@ -181,8 +198,9 @@ class Session:
 
     def use_curve(self, family: str) -> None:
         """Start an empty curve if the old one belongs to other experts or other data."""
-        if family != self.curve_family:
-            self.curve, self.curve_family = {}, family
+        with self._lock:
+            if family != self.curve_family:
+                self.curve, self.curve_family = {}, family
 
 
 class Sessions:

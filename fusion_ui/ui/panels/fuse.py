@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import gradio as gr
 
 from fusion_ui.methods import find_method
-from fusion_ui.parameters import Range, declared_parameters
+from fusion_ui.parameters import Range
 from fusion_ui.plots.accuracy import HEIGHT
 from fusion_ui.projects.project import Project
-from fusion_ui.ui.controls import live_figure, parameter_control, status_line
-from fusion_ui.ui.render import render_accuracy, render_curve, render_numbers, render_status
+from fusion_ui.ui.controls import live_figure, status_line
+from fusion_ui.ui.curve_choice import MAIN, CurveChoice
+from fusion_ui.ui.explaining import explained_parameter
+from fusion_ui.ui.panels.curve import CurvePanel, build_curve_panel
+from fusion_ui.ui.render import render_accuracy, render_numbers, render_status
 from fusion_ui.ui.request import FuseRequest
-
-MAIN = ("regmean", "alpha")
-"""The parameter that the page's slider drags."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class FusePanel:
     status: gr.HTML
     stop: gr.Button
     figure: gr.HTML
-    curve: gr.HTML
-    best: gr.HTML
+    curve: CurvePanel
     is_from_zero: gr.Checkbox
     numbers: gr.Dataframe
     download: gr.Button
@@ -35,10 +34,7 @@ class FusePanel:
 
 def main_parameter() -> Range:
     """The declaration behind the slider."""
-    declared = declared_parameters(find_method(MAIN[0]))[MAIN[1]]
-    if not isinstance(declared, Range):
-        raise TypeError("the page's slider needs a Range")
-    return declared
+    return CurveChoice().declared
 
 
 def build_fuse_panel(project: Project, start: FuseRequest) -> FusePanel:
@@ -47,7 +43,7 @@ def build_fuse_panel(project: Project, start: FuseRequest) -> FusePanel:
     alpha = dict(dict(start.parameters)[MAIN[0]])[MAIN[1]]
     with gr.Row(elem_classes="card alpha", equal_height=True):
         with gr.Column(scale=4, min_width=280):
-            slider = parameter_control(declared, alpha, elem_id="alpha")
+            slider = explained_parameter(find_method(MAIN[0]), declared, alpha, "alpha")
             gr.HTML(
                 f'<div class="ends"><span>{declared.minimum:g} · {declared.minimum_label}</span>'
                 f"<span>{declared.maximum:g} · {declared.maximum_label}</span></div>"
@@ -65,14 +61,7 @@ def build_fuse_panel(project: Project, start: FuseRequest) -> FusePanel:
             )
             is_from_zero = gr.Checkbox(start.is_from_zero, label="Bars from zero", container=False, elem_id="from-zero")
         with gr.Column(scale=4, min_width=320, elem_classes="card"):
-            gr.HTML(
-                "<h2>Every value of <span class='symbol'>α</span></h2>"
-                "<p>RegMean on the select split. Fills in while nothing else is asked.</p>"
-            )
-            curve = live_figure(
-                render_curve(project, {}, declared, alpha), HEIGHT, "Accuracy for every value of alpha", "curve"
-            )
-            best = status_line(render_status(""), "best")
+            curve = build_curve_panel(project, start)
     with gr.Column(elem_classes="card"):
         with gr.Row():
             gr.HTML("<h2>Numbers</h2><p>Accuracy in percent on the report split.</p>")
@@ -87,4 +76,4 @@ def build_fuse_panel(project: Project, start: FuseRequest) -> FusePanel:
             wrap=True,
         )
     assert isinstance(slider, gr.Slider)
-    return FusePanel(slider, status, stop, figure, curve, best, is_from_zero, numbers, download)
+    return FusePanel(slider, status, stop, figure, curve, is_from_zero, numbers, download)

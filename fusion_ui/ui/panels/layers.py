@@ -1,4 +1,4 @@
-"""What was done to every layer, and the search for the best value of the slider's parameter."""
+"""What was done to every layer."""
 
 from __future__ import annotations
 
@@ -29,19 +29,11 @@ class LayersPanel:
     figure: gr.HTML
     attention: gr.HTML
     reports: gr.State
-    search: gr.Button
-    found: gr.HTML
 
 
 def build_layers_panel(start: FuseRequest) -> LayersPanel:
-    """Nothing is examined before it is asked for: it takes some seconds, and so does the search."""
+    """Nothing is examined before it is asked for: it takes some seconds."""
     with gr.Tab("Layers"):
-        with gr.Row(equal_height=True):
-            search = gr.Button("Find the best α", size="sm", scale=0, min_width=150, elem_id="find-best")
-            found = status_line(
-                render_status("Sought on the select split with early stopping, then scored on the report split."),
-                "found-best",
-            )
         with gr.Row(equal_height=True):
             method = gr.Dropdown(
                 [(find_method(name).title, name) for name in start.methods],
@@ -62,4 +54,4 @@ def build_layers_panel(start: FuseRequest) -> LayersPanel:
         reports = gr.State(pd.DataFrame())  # inside the tab: gradio counts all children of its tabs as tabs
     for control in (method, quantity):  # checked where they are used
         control.preprocess = lambda payload: payload
-    return LayersPanel(method, quantity, examine, status, figure, attention, reports, search, found)
+    return LayersPanel(method, quantity, examine, status, figure, attention, reports)

@@ -14,7 +14,7 @@ from fusion_ui.methods import METHODS, find_method, make_method
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.parameters import declared_parameters
 from fusion_ui.projects.project import Project
-from fusion_ui.ui.controls import parameter_control
+from fusion_ui.ui.explaining import explain_methods, explain_references, explained_parameter, explanation
 from fusion_ui.ui.request import REFERENCES, FuseRequest, parse_pins, pin_text
 
 
@@ -23,12 +23,14 @@ class MethodsPanel:
     """The panel's controls.
 
     Attributes:
+        about: explains the methods that are compared.
         parameters: (method, parameter) -> its control, the main slider's excepted.
         options: method -> what is shown while the method is compared.
         pins: settings kept side by side, each as `pin_text` writes it.
     """
 
     methods: gr.Dropdown
+    about: gr.HTML
     references: gr.CheckboxGroup
     parameters: dict[tuple[str, str], Component]
     options: dict[str, gr.Column]
@@ -48,11 +50,17 @@ def build_methods_panel(project: Project, start: FuseRequest, main: tuple[str, s
     options: dict[str, gr.Column] = {}
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2>2 · Methods</h2>")
-        methods = gr.Dropdown(
-            method_choices(project), value=list(start.methods), multiselect=True, label="Compare", elem_id="methods"
-        )
+        with gr.Row(elem_classes="explained"):
+            methods = gr.Dropdown(
+                method_choices(project), value=list(start.methods), multiselect=True, label="Compare", elem_id="methods"
+            )
+            about = explanation("methods", "each of these methods", explain_methods(start.methods))
         shown = [(title, key) for key, title in REFERENCES.items()]
-        references = gr.CheckboxGroup(shown, value=list(start.references), label="Beside them", elem_id="references")
+        with gr.Row(elem_classes="explained"):
+            references = gr.CheckboxGroup(
+                shown, value=list(start.references), label="Beside them", elem_id="references"
+            )
+            explanation("references", "each of these", explain_references())
         with gr.Accordion("Options and formulas", open=False, elem_id="options"):
             for method in METHODS:
                 with gr.Column(visible=method.name in start.methods, elem_classes="method-options") as options[
@@ -63,7 +71,7 @@ def build_methods_panel(project: Project, start: FuseRequest, main: tuple[str, s
                         if (method.name, name) != main:
                             label = f"{method.name}-{name}".replace("_", "-")
                             value = values[method.name][name]
-                            controls[method.name, name] = parameter_control(declared, value, elem_id=label)
+                            controls[method.name, name] = explained_parameter(method, declared, value, label)
         with gr.Row(equal_height=True, elem_id="pinning"):
             pinned = gr.Dropdown(
                 [(find_method(name).title, name) for name in start.methods],
@@ -77,7 +85,7 @@ def build_methods_panel(project: Project, start: FuseRequest, main: tuple[str, s
     checked: list[Any] = [methods, references, pinned, pins]
     for control in checked:  # FuseRequest checks, with one sentence for page and API
         control.preprocess = lambda payload: payload
-    return MethodsPanel(methods, references, controls, options, pinned, pin, pins)
+    return MethodsPanel(methods, about, references, controls, options, pinned, pin, pins)
 
 
 def method_choices(project: Project) -> list[tuple[str, str]]:

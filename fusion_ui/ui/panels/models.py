@@ -9,6 +9,7 @@ import gradio as gr
 
 from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.project import FROM_FILE, Project, ProjectExpert
+from fusion_ui.ui.explaining import explain_sentences, explanation
 from fusion_ui.ui.request import MAX_SENTENCES, FuseRequest
 
 MAX_WEIGHT = 3.0
@@ -39,14 +40,17 @@ def build_models_panel(project: Project, start: FuseRequest) -> ModelsPanel:
             for number in range(MAX_EXPERTS):
                 *_, weight = row_values(project, start, number)
                 weights.append(gr.Slider(0, MAX_WEIGHT, step=0.05, **weight))
-        num_examples = gr.Slider(
-            8,
-            MAX_SENTENCES,
-            start.num_examples,
-            step=8,
-            label="Calibration sentences",
-            info="How many sentences of its calibration data each expert reads for its statistics.",
-        )
+        with gr.Row(elem_classes="explained"):
+            num_examples = gr.Slider(
+                8,
+                MAX_SENTENCES,
+                start.num_examples,
+                step=8,
+                label="Calibration sentences",
+                info="How many sentences of its calibration data each expert reads for its statistics.",
+                elem_id="sentences",
+            )
+            explanation("sentences", "a calibration sentence", explain_sentences())
     for control in (num_examples, *calibration, *weights):  # FuseRequest checks, with one sentence for page and API
         control.preprocess = lambda payload: payload
     return ModelsPanel(tuple(included), tuple(calibration), tuple(weights), num_examples)
