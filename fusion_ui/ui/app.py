@@ -16,13 +16,19 @@ from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
 from fusion_ui.ui.handlers import Handlers, as_message
+from fusion_ui.ui.history import Returning
+from fusion_ui.ui.history_events import wire_history, wire_leaving, wire_settling
 from fusion_ui.ui.layers import Examining, wire_layers
 from fusion_ui.ui.own_project import Chain, wire_project
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
+from fusion_ui.ui.panels.history import HistoryPanel, build_history_panel
 from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.panels.project import build_project_panel
+from fusion_ui.ui.panels.toolbar import build_toolbar
+from fusion_ui.ui.placing import SettingControls
+from fusion_ui.ui.remembering import Remembering
 from fusion_ui.ui.request import FuseRequest, default_request, parse_pins
 from fusion_ui.workspace import Workspace
 
@@ -44,7 +50,7 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
     handlers, start = Handlers(workspace, project), default_request(project)
     # What is added to a project is copied to its visitor's folder, so what gradio received can go soon.
     with gr.Blocks(title="Fusion UI", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)) as app:
-        header = gr.HTML(describe_project(project))
+        toolbar = build_toolbar(describe_project(project))
         with gr.Row():
             with gr.Column(scale=1, min_width=330, elem_id="controls"):
                 own = build_project_panel(project, workspace.settings.allows_folders)
@@ -54,9 +60,14 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                 fuse = build_fuse_panel(project, start)
                 with gr.Accordion("Look closer", open=False, elem_id="closer", elem_classes="card"), gr.Tabs():
                     layers = build_layers_panel(start)
-        chain = _wire(app, handlers, models, methods, fuse, layers)
+                history = build_history_panel()
+        remembering = Remembering(handlers)
+        chain = _wire(app, handlers, models, methods, fuse, layers, remembering, history)
         bringing = Bringing(workspace, handlers.sessions, project)
-        wire_project(own, models, methods, bringing, header, describe_project, chain)
+        parameters = {MAIN: fuse.slider, **methods.parameters}
+        others = SettingControls(models.num_examples, methods.references, methods.pins, fuse.is_from_zero, parameters)
+        display = wire_project(own, models, methods, others, bringing, toolbar.facts, describe_project, chain)
+        wire_history(app, toolbar, history, Returning(remembering, bringing, display), chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app
 
@@ -68,6 +79,8 @@ def _wire(
     methods: MethodsPanel,
     fuse: FusePanel,
     layers: LayersPanel,
+    remembering: Remembering,
+    history: HistoryPanel,
 ) -> Chain:
     """Every control writes the mailbox at once; then the job that reads it starts, the newest state last.
 
@@ -90,16 +103,13 @@ def _wire(
             raise as_message(error) from None
 
     def run(request: gr.Request) -> Iterator[Any]:
-        yield from _guarded(handlers.run(request.session_hash))
+        yield from _guarded(remembering.run(request.session_hash))
 
     def fill_curve(request: gr.Request) -> Iterator[Any]:
         yield from _guarded(handlers.fill_curve(request.session_hash))
 
     def stop(request: gr.Request) -> Any:
         return handlers.stop(request.session_hash)
-
-    def forget(request: gr.Request) -> None:
-        handlers.sessions.forget(request.session_hash)
 
     drawing = [fuse.figure, fuse.curve, fuse.best, fuse.numbers, fuse.status]
     sliders = [
@@ -118,13 +128,12 @@ def _wire(
     def evaluate_after(posted: Any, **options: Any) -> None:
         ran = posted.success(run, None, drawing, **in_turn, concurrency_limit=4, **options)
         ran.success(fill_curve, None, [fuse.curve, fuse.best], **idle)
+        wire_settling(ran, remembering, history)
 
-    evaluate_after(
-        gr.on([app.load, *triggers], post, controls, fuse.figure, **at_once, api_name="post"), api_name="run"
-    )
+    evaluate_after(gr.on(triggers, post, controls, fuse.figure, **at_once, api_name="post"), api_name="run")
     fuse.stop.click(stop, None, fuse.status, queue=False, show_progress="hidden", api_visibility="private")
     fuse.download.click(None, fuse.numbers, None, js=DOWNLOAD_CSV)
-    app.unload(forget)
+    wire_leaving(app, remembering)
 
     def post_after(event: Any) -> None:
         posted = event.success(post, controls, fuse.figure, **at_once, api_visibility="private")

@@ -23,7 +23,8 @@ from fusion_ui.ui.comparison import Comparison, compare, project_evaluation
 from fusion_ui.ui.panels.fuse import MAIN, main_parameter
 from fusion_ui.ui.render import render_accuracy, render_curve, render_numbers, render_status
 from fusion_ui.ui.request import FuseRequest, default_request
-from fusion_ui.ui.session import Session, Sessions
+from fusion_ui.ui.session import Session
+from fusion_ui.ui.sessions import Sessions
 from fusion_ui.workspace import Workspace
 
 LOGGER = logging.getLogger("fusion_ui")
