@@ -6,8 +6,9 @@ from fusion_ui.cli import (  # each registers its commands
     inspecting,
     merging,
     projects,
+    remembering,
     sweeping,
 )
 from fusion_ui.cli.application import main
 
-__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "projects", "sweeping"]
+__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "projects", "remembering", "sweeping"]

@@ -66,6 +66,7 @@ class RememberedMerge:
     project: str
     project_title: str
     title: str
+    color: str
     method: str
     parameters: dict[str, Any]
     settings: dict[str, Any]

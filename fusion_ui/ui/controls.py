@@ -25,7 +25,7 @@ const enlarge = (figure, space) => {
 };
 const draw = () => {
   const isLarge = document.body.classList.contains('presenting');
-  const figure = isLarge && props.value?.layout ? enlarge(props.value, 0.62 * window.innerHeight) : props.value;
+  const figure = isLarge && props.value?.layout ? enlarge(props.value, 0.56 * window.innerHeight) : props.value;
   if (!window.Plotly || (figure && figure.version < box.version)) return;
   if (!figure || !figure.layout) { if (box.data) window.Plotly.purge(box); return; }
   box.version = figure.version;
@@ -39,9 +39,9 @@ const draw = () => {
   layout.hoverlabel = {...layout.hoverlabel, bgcolor: sheet, bordercolor: grid, font: {color: ink}};
   const data = figure.data.map(t => t.meta === 'ink' ? {...t, line: {...t.line, color: ink}} : t);
   box.style.height = `${layout.height}px`;
-  window.Plotly.react(box, data, layout, {displayModeBar: false, responsive: true});
-  if (box.isLarge !== isLarge && box.offsetWidth) window.Plotly.Plots.resize(box);
+  if (box.isLarge !== isLarge) window.Plotly.purge(box); // begins anew with the width that there is now
   box.isLarge = isLarge;
+  window.Plotly.react(box, data, layout, {displayModeBar: false, responsive: true});
 };
 watch('value', draw);
 new MutationObserver(draw).observe(document.body, {attributes: true, attributeFilter: ['class']});

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fusion_ui.methods import find_method
 from fusion_ui.results.history import History, RememberedMerge
 from fusion_ui.ui.panels.project import OWN
 from fusion_ui.ui.session import Session
@@ -27,7 +26,7 @@ def _describe(merge: RememberedMerge) -> dict[str, Any]:
     return {
         "key": merge.key,
         "label": merge.label,
-        "color": find_method(merge.method).color,
+        "color": merge.color,
         "time": merge.time,
         "isSettled": merge.is_settled or bool(merge.name),
         "mean": f"{merge.mean:.1%}",

@@ -168,6 +168,7 @@ class Remembering:
                 project=self.place_of(session),
                 project_title=project.title,
                 title=candidate.title,
+                color=candidate.color,
                 method=setting.method,
                 parameters=dict(setting.parameters),
                 settings=describe_request(settle_on(request, setting)),
