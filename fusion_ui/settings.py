@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     max_tokens_per_text: int = Field(default=128, ge=8, le=8192, description="longer texts are truncated")
     max_statistics_bytes: int = Field(default=4 << 30, ge=1 << 30, description="statistics kept on disk")
     max_results_bytes: int = Field(default=256 << 20, ge=1 << 20, description="logits kept on disk")
+    max_history_bytes: int = Field(default=128 << 20, ge=1 << 20, description="histories kept on disk")
     max_model_bytes: int = Field(default=16 << 30, ge=1 << 20, description="weights of one model, fetched or uploaded")
     max_session_bytes: int = Field(default=32 << 30, ge=1 << 20, description="files that one visitor may bring")
     max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
@@ -53,6 +54,11 @@ class Settings(BaseSettings):
     def sessions_dir(self) -> Path:
         """What visitors brought, a directory each, removed when they leave."""
         return self.cache_dir / "sessions"
+
+    @property
+    def history_dir(self) -> Path:
+        """What visitors' merges came to, a file each."""
+        return self.cache_dir / "history"
 
     @property
     def datasets_dir(self) -> Path:

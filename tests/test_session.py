@@ -14,7 +14,8 @@ from fusion_ui.progress import Progress
 from fusion_ui.projects.building import blank_project
 from fusion_ui.projects.project import ProjectExpert
 from fusion_ui.ui.request import FuseRequest, renew_request
-from fusion_ui.ui.session import Session, Sessions
+from fusion_ui.ui.session import Session
+from fusion_ui.ui.sessions import Sessions
 
 REQUEST = FuseRequest(("a",), (("a", "d"),), 8, ("regmean",), (), (("regmean", (("alpha", 0.9),)),))
 OTHER = replace(REQUEST, parameters=(("regmean", (("alpha", 0.5),)),))

@@ -8,6 +8,7 @@ from fusion_ui.cli import (  # each registers its commands
     inspecting,
     merging,
     projects,
+    remembering,
     sweeping,
     trying,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "main",
     "merging",
     "projects",
+    "remembering",
     "sweeping",
     "trying",
 ]

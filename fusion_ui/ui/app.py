@@ -18,18 +18,24 @@ from fusion_ui.ui.experiments import Experimenting
 from fusion_ui.ui.explaining import wire_explanations
 from fusion_ui.ui.flips import HoldingAgainst, wire_flips
 from fusion_ui.ui.handlers import Handlers, as_message
+from fusion_ui.ui.history import Returning
+from fusion_ui.ui.history_events import wire_history, wire_leaving, wire_settling
 from fusion_ui.ui.layers import Examining, wire_layers
 from fusion_ui.ui.own_project import Chain, wire_project
 from fusion_ui.ui.panels.exceptions import ExceptionsPanel, build_exceptions_panel
 from fusion_ui.ui.panels.experiments import build_growth_panel, build_pairs_panel
 from fusion_ui.ui.panels.flips import build_flips_panel
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
+from fusion_ui.ui.panels.history import HistoryPanel, build_history_panel
 from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.panels.project import build_project_panel
+from fusion_ui.ui.panels.toolbar import build_toolbar
 from fusion_ui.ui.panels.try_it import build_try_it_panel
+from fusion_ui.ui.placing import SettingControls
 from fusion_ui.ui.reading import make_reader, read_parameters
+from fusion_ui.ui.remembering import Remembering
 from fusion_ui.ui.request import default_request
 from fusion_ui.ui.searching import Searching, wire_curve
 from fusion_ui.ui.try_it import Trying, wire_try_it
@@ -53,7 +59,7 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
     handlers, start = Handlers(workspace, project), default_request(project)
     # What is added to a project is copied to its visitor's folder, so what gradio received can go soon.
     with gr.Blocks(title="Fusion UI", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)) as app:
-        header = gr.HTML(describe_project(project))
+        toolbar = build_toolbar(describe_project(project))
         with gr.Row():
             with gr.Column(scale=1, min_width=330, elem_id="controls"):
                 own = build_project_panel(project, workspace.settings.allows_folders)
@@ -67,12 +73,19 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                     pairs, growth = build_pairs_panel(project), build_growth_panel(project, start)
                     flips = build_flips_panel(project, start)
                     try_it = build_try_it_panel()
-        chain = _wire(app, handlers, models, methods, exceptions, fuse, layers)
-        wire_flips(flips, HoldingAgainst(handlers), methods, header)
+                history = build_history_panel()
+        remembering = Remembering(handlers)
+        chain = _wire(app, handlers, models, methods, exceptions, fuse, layers, remembering, history)
+        wire_flips(flips, HoldingAgainst(handlers), methods, toolbar.facts)
         wire_try_it(try_it, Trying(handlers))
+        wire_experiments(pairs, growth, Experimenting(handlers), models.included, toolbar.facts)
         bringing = Bringing(workspace, handlers.sessions, project)
-        wire_experiments(pairs, growth, Experimenting(handlers), models.included, header)
-        wire_project(own, models, methods, exceptions, bringing, header, describe_project, chain)
+        parameters = {MAIN: fuse.slider, **methods.parameters}
+        others = SettingControls(
+            models.num_examples, methods.references, methods.pins, fuse.is_from_zero, exceptions, parameters
+        )
+        display = wire_project(own, models, methods, others, bringing, toolbar.facts, describe_project, chain)
+        wire_history(app, toolbar, history, Returning(remembering, bringing, display), chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app
 
@@ -85,6 +98,8 @@ def _wire(
     exceptions: ExceptionsPanel,
     fuse: FusePanel,
     layers: LayersPanel,
+    remembering: Remembering,
+    history: HistoryPanel,
 ) -> Chain:
     """Every control writes the mailbox at once; then the job that reads it starts, the newest state last.
 
@@ -114,16 +129,13 @@ def _wire(
             raise as_message(error) from None
 
     def run(request: gr.Request) -> Iterator[Any]:
-        yield from _guarded(handlers.run(request.session_hash))
+        yield from _guarded(remembering.run(request.session_hash))
 
     def fill_curve(request: gr.Request) -> Iterator[Any]:
         yield from _guarded(handlers.fill_curve(request.session_hash))
 
     def stop(request: gr.Request) -> Any:
         return handlers.stop(request.session_hash)
-
-    def forget(request: gr.Request) -> None:
-        handlers.sessions.forget(request.session_hash)
 
     drawing = [fuse.figure, fuse.curve.figure, fuse.curve.best, fuse.numbers, fuse.status]
     sliders = [
@@ -141,17 +153,17 @@ def _wire(
     idle = in_turn | {"concurrency_id": "idle", "concurrency_limit": 16, "api_visibility": "private"}
 
     def evaluate_after(posted: Any, **options: Any) -> None:
-        fill_after(posted.success(run, None, drawing, **in_turn, concurrency_limit=4, **options))
+        ran = posted.success(run, None, drawing, **in_turn, concurrency_limit=4, **options)
+        fill_after(ran)
+        wire_settling(ran, remembering, history)
 
     def fill_after(event: Any) -> None:
         event.success(fill_curve, None, [fuse.curve.figure, fuse.curve.best], **idle)
 
-    evaluate_after(
-        gr.on([app.load, *triggers], post, controls, fuse.figure, **at_once, api_name="post"), api_name="run"
-    )
+    evaluate_after(gr.on(triggers, post, controls, fuse.figure, **at_once, api_name="post"), api_name="run")
     fuse.stop.click(stop, None, fuse.status, queue=False, show_progress="hidden", api_visibility="private")
     fuse.download.click(None, fuse.numbers, None, js=DOWNLOAD_CSV)
-    app.unload(forget)
+    wire_leaving(app, remembering)
 
     def post_after(event: Any) -> None:
         posted = event.success(post, controls, fuse.figure, **at_once, api_visibility="private")

@@ -26,8 +26,10 @@ from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub import HubModel, search_models
 from fusion_ui.sources.local import is_directory
 from fusion_ui.tasks.sequence_classification import Tokenizer
+from fusion_ui.ui.placing import take_awaited
 from fusion_ui.ui.request import renew_request
-from fusion_ui.ui.session import Session, Sessions
+from fusion_ui.ui.session import Session
+from fusion_ui.ui.sessions import Sessions
 from fusion_ui.workspace import Workspace
 
 
@@ -99,8 +101,8 @@ class Bringing:
         folder = self.sessions.folder_of(session) / "domains"
         work = partial(open_preset, preset, folder, self.workspace.settings, token=_clean(token) or None)
         project, notes = yield from self._follow(session, work)
-        self._change(session, project)
-        yield [f"{preset.title}: opened as your own project.", *notes]
+        self._change(session, project, preset.name)
+        yield [f"{preset.title}: opened as your own project.", *notes, *take_awaited(session)]
 
     def rename_labels(self, session_id: str | None, rows: Sequence[Sequence[str]]) -> list[str]:
         """Call labels as the edited table says."""
@@ -189,8 +191,8 @@ class Bringing:
             rows.append(["Model", expert.name, f"{_about(model)}; {calibrated}"])
         return rows + [["Data", domain.name, "calibrate, select, report"] for domain in own.domains]
 
-    def _change(self, session: Session, own: Project) -> None:
-        session.own = own
+    def _change(self, session: Session, own: Project, preset: str = "") -> None:
+        session.own, session.preset = own, preset
         session.show(own, renew_request(session.request, own))
 
 

@@ -12,8 +12,20 @@ from fusion_ui.parameters import Choice, Parameter, Range
 # The figure reaches the browser as JSON through `watch`, never as markup, so no name or label is ever parsed as HTML.
 DRAW_FIGURE = """
 const box = element.querySelector('.live-plot');
+const enlarge = (figure, space) => {
+  const more = size => 1.6 * (size || 12), {layout} = figure;
+  const margin = Object.fromEntries(Object.entries(layout.margin || {}).map(([side, room]) => [side, 1.5 * room]));
+  const legend = {...layout.legend, font: {...layout.legend?.font, size: more(layout.legend?.font?.size)}};
+  const data = figure.data.map(t => ({...t,
+    ...(t.marker?.size > 0 && {marker: {...t.marker, size: more(t.marker.size)}}),
+    ...(t.line?.width && {line: {...t.line, width: more(t.line.width)}}),
+    ...(t.error_y?.thickness && {error_y: {...t.error_y, thickness: more(t.error_y.thickness)}})}));
+  const font = {...layout.font, size: more(layout.font?.size)};
+  return {...figure, data, layout: {...layout, margin, legend, font, height: Math.max(layout.height || 0, space)}};
+};
 const draw = () => {
-  const figure = props.value;
+  const isLarge = document.body.classList.contains('presenting');
+  const figure = isLarge && props.value?.layout ? enlarge(props.value, 0.56 * window.innerHeight) : props.value;
   if (!window.Plotly || (figure && figure.version < box.version)) return;
   if (!figure || !figure.layout) { if (box.data) window.Plotly.purge(box); return; }
   box.version = figure.version;
@@ -26,6 +38,9 @@ const draw = () => {
     layout[axis] = {gridcolor: grid, linecolor: grid, tickcolor: grid, fixedrange: true, ...layout[axis]};
   layout.hoverlabel = {...layout.hoverlabel, bgcolor: sheet, bordercolor: grid, font: {color: ink}};
   const data = figure.data.map(t => t.meta === 'ink' ? {...t, line: {...t.line, color: ink}} : t);
+  box.style.height = `${layout.height}px`;
+  if (box.isLarge !== isLarge) window.Plotly.purge(box); // begins anew with the width that there is now
+  box.isLarge = isLarge;
   window.Plotly.react(box, data, layout, {displayModeBar: false, responsive: true});
 };
 watch('value', draw);

@@ -24,7 +24,8 @@ from fusion_ui.ui.curve import Curves
 from fusion_ui.ui.curve_choice import MAIN
 from fusion_ui.ui.render import render_accuracy, render_numbers, render_status
 from fusion_ui.ui.request import FuseRequest, default_request
-from fusion_ui.ui.session import Session, Sessions
+from fusion_ui.ui.session import Session
+from fusion_ui.ui.sessions import Sessions
 from fusion_ui.workspace import Workspace
 
 LOGGER = logging.getLogger("fusion_ui")

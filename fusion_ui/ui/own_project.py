@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -14,35 +15,62 @@ from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.data_hints import column_controls, place_controls, read_columns, read_place, wire_data_hints
 from fusion_ui.ui.handlers import as_message
-from fusion_ui.ui.panels.exceptions import ExceptionsPanel, rule_rows, scaling_box
 from fusion_ui.ui.panels.methods import MethodsPanel, method_choices
 from fusion_ui.ui.panels.models import ModelsPanel, row_values
 from fusion_ui.ui.panels.project import OWN, ProjectPanel
+from fusion_ui.ui.placing import SettingControls
 from fusion_ui.ui.render import render_status
 
 Chain = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Display:
+    """How the page is made to show what a session holds.
+
+    Attributes:
+        components: everything that follows a session's project and settings.
+        show: session id and sentences for the project panel -> their updates.
+    """
+
+    panel: ProjectPanel
+    components: list[Any]
+    show: Callable[[str | None, list[str]], list[Any]]
 
 
 def wire_project(
     panel: ProjectPanel,
     models: ModelsPanel,
     methods: MethodsPanel,
-    exceptions: ExceptionsPanel,
+    others: SettingControls,
     bringing: Bringing,
     facts: gr.HTML,
     describe: Callable[[Project], str],
     chain: Chain,
-) -> None:
+) -> Display:
     """Connect the panel's events.
 
     Args:
+        others: the controls that a project's own rows leave.
         facts: the page's header, which names the project.
         describe: the header of a project.
         chain: what follows a change of project: evaluate it, fill the curve.
+
+    Returns:
+        How the whole page is made to show what a session holds.
     """
-    rows = [*models.included, *models.calibration, *models.weights, methods.methods, exceptions.rules]
-    rows.append(exceptions.is_scaled)
-    shown = [facts, *rows, panel.contents, panel.removed, panel.statistics_of, panel.labels, panel.aligned, panel.heads]
+    rows = [*models.included, *models.calibration, *models.weights, methods.methods]
+    shown = [
+        facts,
+        *rows,
+        *others.components,
+        panel.contents,
+        panel.removed,
+        panel.statistics_of,
+        panel.labels,
+        panel.aligned,
+        panel.heads,
+    ]
     shown += [panel.preset, panel.weighed, panel.project, panel.message]  # a refusal speaks through the last
 
     def show(session_id: str | None, sentences: list[str]) -> list[Any]:
@@ -55,8 +83,7 @@ def wire_project(
             describe(project),
             *(gr.update(**properties) for column in zip(*values, strict=True) for properties in column),
             gr.update(choices=method_choices(project), value=list(request.methods)),
-            gr.update(**rule_rows(request.rules)),
-            gr.update(**scaling_box(project)),
+            *others.show(request, project),
             {"rows": bringing.contents(session_id)},
             gr.update(choices=names, value=None),
             gr.update(choices=[expert.name for expert in session.own.experts], value=None),
@@ -150,6 +177,7 @@ def wire_project(
     connect(panel.heads.input, changing(bringing.change_heads), [panel.heads], "change_heads")
     _wire_search(panel, bringing)
     wire_data_hints(panel, bringing)
+    return Display(panel, shown, show)
 
 
 def _wire_search(panel: ProjectPanel, bringing: Bringing) -> None:

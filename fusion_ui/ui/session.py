@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -13,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from fusion_ui.errors import FusionError, StoppedError
 from fusion_ui.execution import Job
 from fusion_ui.progress import Progress
@@ -22,10 +17,8 @@ from fusion_ui.projects.building import blank_project
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.ui.request import FuseRequest
+from fusion_ui.ui.steps import Steps
 from fusion_ui.workspace import CandidateScores
-
-IDLE_SECONDS = 3600
-"""A session not heard of for so long is forgotten, should the page's own farewell have been lost."""
 
 
 @dataclass
@@ -42,8 +35,13 @@ class Session:
         curve, curve_family: on select, value -> numbers, and what that curve is of.
         curve_choice: the parameter that the curve goes over, while its method is compared.
         curve_levels: on select, name -> complete numbers of what the curve is compared with.
-        folder: where the visitor's files lie; made when the first comes, removed when the visitor leaves.
         looks: what tabs that look closer at the project show, by the tab's name.
+        folder: where the visitor's files lie; made when the first comes, removed soon after the visitor leaves.
+        visitor: the id that the visitor's browser keeps; empty before it was heard of.
+        preset: name of the preset that `own` is, as long as it is that.
+        awaited: a preset and the settings that it is to have once the visitor has opened it.
+        changed: when the controls changed last, in seconds since 1970.
+        remembered: name of a candidate -> key of it in the visitor's history.
     """
 
     project: Project
@@ -60,6 +58,12 @@ class Session:
     looks: dict[str, Any] = field(default_factory=dict)
     curve_choice: CurveChoice = field(default_factory=CurveChoice)
     curve_levels: dict[str, CandidateScores] = field(default_factory=dict)
+    visitor: str = ""
+    preset: str = ""
+    awaited: tuple[str, dict[str, Any]] | None = None
+    changed: float = 0.0
+    steps: Steps = field(default_factory=Steps)
+    remembered: dict[str, str] = field(default_factory=dict)
     last_used: float = field(default_factory=time.monotonic)
     _last_sent: float = 0.0
     _working: list[Progress] = field(default_factory=list)
@@ -80,9 +84,26 @@ class Session:
             self.last_used, self.is_stopped, self.refusal = time.monotonic(), False, None
             if request == self.request:
                 return
-            self.request, self.version = request, self.version + 1
-            for progress in self._working:
-                progress.stop()
+            self.steps = self.steps.record(self.request, self.last_used)
+            self._take(request)
+
+    def step(self, is_back: bool) -> bool:
+        """Undo or redo a step; False where there is none. Undoing what was refused is a step by itself."""
+        with self._lock:
+            found = (self.steps.undo if is_back else self.steps.redo)(self.request)
+            if is_back and self.refusal is not None:
+                found = self.steps, self.request
+            if found is None:
+                return False
+            self.is_stopped, self.refusal = False, None
+            self.steps, request = found
+            self._take(request)
+            return True
+
+    def _take(self, request: FuseRequest) -> None:
+        self.request, self.version, self.changed = request, self.version + 1, time.time()
+        for progress in self._working:
+            progress.stop()
 
     def show(self, project: Project, request: FuseRequest) -> None:
         """Change to a project, or to another state of it. What is being fetched goes on."""
@@ -91,7 +112,14 @@ class Session:
             self.project, self.request, self.version = project, request, self.version + 1
             self.shown, self.curve, self.curve_family, self.curve_levels = {}, {}, "", {}
             self.looks = {}
+            self.steps, self.changed = Steps(), time.time()
             self.is_stopped, self.refusal = False, None
+
+    def inherit(self, left: Session) -> None:
+        """Go on where a session of the same visitor was left."""
+        self.own, self.folder, self.preset, self.awaited = left.own, left.folder, left.preset, left.awaited
+        self.show(left.project, left.request)
+        self.steps, self.changed = left.steps, left.changed
 
     def _is_newest(self, sent: float | None) -> bool:
         if sent is None:  # another program, which sends one request after the other
@@ -201,52 +229,3 @@ class Session:
         with self._lock:
             if family != self.curve_family:
                 self.curve, self.curve_family = {}, family
-
-
-class Sessions:
-    """Session id -> `Session`. Thread-safe; forgets a visitor whose tab was closed."""
-
-    def __init__(self, make_session: Callable[[], Session], directory: Path) -> None:
-        self._make_session, self._directory = make_session, directory / str(os.getpid())
-        _sweep(directory)
-        self._sessions: dict[str, Session] = {}
-        self._lock = threading.Lock()
-
-    def get(self, session_id: str | None) -> Session:
-        """The visitor's session, new for a new visitor."""
-        with self._lock:
-            now = time.monotonic()
-            old = [key for key, s in self._sessions.items() if now - s.last_used > IDLE_SECONDS and not s.is_busy]
-            ended = [self._sessions.pop(key) for key in old if key != session_id]
-            session = self._sessions.setdefault(session_id or "", self._make_session())
-            session.last_used = now
-        for gone in ended:
-            threading.Thread(target=_end, args=(gone,), daemon=True).start()  # removing files may take a while
-        return session
-
-    def folder_of(self, session: Session) -> Path:
-        """The visitor's own directory, whose name nobody can guess."""
-        if session.folder is None:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            session.folder = Path(tempfile.mkdtemp(dir=self._directory))
-        return session.folder
-
-    def forget(self, session_id: str | None) -> None:
-        """Stop a visitor's work and drop its session."""
-        with self._lock:
-            session = self._sessions.pop(session_id or "", None)
-        if session is not None:
-            _end(session)
-
-
-def _sweep(directory: Path) -> None:
-    """Remove what servers left behind that are gone."""
-    for folder in directory.glob("*"):
-        if not folder.name.isdigit() or not psutil.pid_exists(int(folder.name)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _end(session: Session) -> None:
-    session.stop()
-    if session.folder is not None:
-        shutil.rmtree(session.folder, ignore_errors=True)

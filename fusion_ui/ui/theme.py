@@ -12,6 +12,7 @@ from fusion_ui.settings import ASSETS
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 CSS = ASSETS / "theme.css"
+SCRIPT = ASSETS / "page.js"
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
@@ -24,6 +25,6 @@ def make_theme() -> Base:
 
 
 def page_head() -> str:
-    """The script that draws the figures, served by this process from the installed package."""
-    gr.set_static_paths([PLOTLY])
-    return f'<script src="/gradio_api/file={PLOTLY}"></script>'
+    """The script that draws the figures, served by this process from the installed package, and the page's own."""
+    gr.set_static_paths([PLOTLY, SCRIPT])
+    return "".join(f'<script src="/gradio_api/file={path}"></script>' for path in (PLOTLY, SCRIPT))

@@ -13,7 +13,7 @@ from fusion_ui.merging.layer_scaling import LayerScaling
 from fusion_ui.parameters import declared_parameters, default_values
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.controls import parameter_control
-from fusion_ui.ui.request import PageRule, parse_rules
+from fusion_ui.ui.request import FuseRequest, PageRule, parse_rules
 
 HEADERS = ["Parameters", "Merge", "α"]
 NUM_ROWS = 3
@@ -71,11 +71,18 @@ def rule_rows(rules: Sequence[PageRule]) -> dict[str, Any]:
     return {"value": rows + [[""] * len(HEADERS)] * max(1, NUM_ROWS - len(rows))}
 
 
-def scaling_box(project: Project) -> dict[str, Any]:
+def show_exceptions(request: FuseRequest, project: Project) -> list[Any]:
+    """Updates that make the panel's controls say what `request` says."""
+    values = default_values(LayerScaling) | dict(request.layer_scaling)
+    box = scaling_box(project, bool(request.layer_scaling))
+    return [gr.update(**rule_rows(request.rules)), gr.update(**box), *(gr.update(value=v) for v in values.values())]
+
+
+def scaling_box(project: Project, is_ticked: bool = False) -> dict[str, Any]:
     """Properties of the tick box; it cannot be ticked without a base."""
     label = "Scale updates by depth (LiNeS), after any method"
     reason = "" if project.base else " · needs the base model"
-    return {"value": False, "label": label + reason, "interactive": project.base is not None}
+    return {"value": is_ticked, "label": label + reason, "interactive": project.base is not None}
 
 
 def read_exceptions(values: Sequence[Any]) -> dict[str, Any]:

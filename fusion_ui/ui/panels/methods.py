@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from fusion_ui.methods.base import MergeMethod
 from fusion_ui.parameters import declared_parameters
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.explaining import explain_methods, explain_references, explained_parameter, explanation
-from fusion_ui.ui.request import REFERENCES, FuseRequest, parse_pins, pin_text
+from fusion_ui.ui.request import REFERENCES, FuseRequest, Setting, parse_pins, pin_text
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,15 @@ def add_pin(pins: list[str], method: str, parameters: dict[str, Any]) -> dict[st
     Raises:
         RecipeError, ParameterError: there is no such method, or a control holds something that is not allowed.
     """
-    texts = [*(pins or ()), pin_text(method, parameters)]
-    settings = parse_pins(texts)
-    described = [make_method(setting.method, dict(setting.parameters)).describe() for setting in settings]
-    values = [setting.name.removeprefix("pin ") for setting in settings]
-    return gr.update(choices=list(zip(_distinct(described, values), values, strict=True)), value=values, visible=True)
+    return show_pins(parse_pins([*(pins or ()), pin_text(method, parameters)]))
+
+
+def show_pins(pins: Sequence[Setting]) -> dict[str, Any]:
+    """An update that makes the list say these pins; hidden where there are none."""
+    described = [make_method(setting.method, dict(setting.parameters)).describe() for setting in pins]
+    values = [setting.name.removeprefix("pin ") for setting in pins]
+    choices = list(zip(_distinct(described, values), values, strict=True))
+    return gr.update(choices=choices, value=values, visible=bool(values))
 
 
 def _distinct(titles: list[str], values: list[str]) -> list[str]:

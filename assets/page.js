@@ -1,0 +1,70 @@
+// What the page does by itself: who the visitor is, links, the keyboard, and figures for an audience.
+(() => {
+  const KEY = 'fusion-ui-visitor', LINK = '#settings=';
+
+  // An id that nobody can guess stands for this browser. The server keeps the numbers, and tells them to no other id.
+  const visitor = () => {
+    try {
+      let id = localStorage.getItem(KEY);
+      if (!/^[0-9a-f]{32}$/.test(id || '')) {
+        id = [...crypto.getRandomValues(new Uint8Array(16))].map(b => b.toString(16).padStart(2, '0')).join('');
+        localStorage.setItem(KEY, id);
+      }
+      return id;
+    } catch {
+      return ''; // a browser that keeps nothing: the history ends with the page
+    }
+  };
+
+  const stamp = () => performance.timeOrigin + performance.now();
+
+  // A link is used once: loading the page again then finds what the visitor made of it.
+  const arrive = () => {
+    const link = location.hash.startsWith(LINK) ? location.hash.slice(LINK.length) : '';
+    if (link) history.replaceState(null, '', location.pathname + location.search);
+    return [visitor(), link, stamp()];
+  };
+  addEventListener('hashchange', () => { if (location.hash.startsWith(LINK)) location.reload(); });
+
+  const copy = link => {
+    if (!link) return '';
+    const address = location.origin + location.pathname + LINK + link;
+    navigator.clipboard?.writeText(address).catch(() => {}); // the box below has it too
+    return address;
+  };
+
+  const present = (isOn = !document.body.classList.contains('presenting')) => {
+    document.body.classList.toggle('presenting', isOn); // which redraws every figure
+    const button = document.querySelector('#present');
+    button?.setAttribute('aria-pressed', isOn);
+    if (button) button.textContent = isOn ? 'Leave (Esc)' : 'Present';
+    if (isOn) scrollTo({top: 0});
+  };
+
+  const move = (slider, steps) => {
+    const step = Number(slider.step), [low, high] = [Number(slider.min), Number(slider.max)];
+    const value = Math.min(high, Math.max(low, Number(slider.value) + steps * step));
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(slider, value);
+    slider.dispatchEvent(new Event('input', {bubbles: true}));
+  };
+
+  // Keys mean something here only where nothing on the page wants them.
+  const isFree = focus => !focus || focus === document.body || (focus.tagName === 'BUTTON' && !focus.matches('[role]'));
+
+  addEventListener('keydown', event => {
+    const focus = document.activeElement, slider = document.querySelector('#alpha input[type=range]');
+    if (event.defaultPrevented || event.isComposing) return;
+    if (event.key === 'Escape' && document.body.classList.contains('presenting')) return present(false);
+    const side = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+    if (side && slider && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      if (!isFree(focus) && !(focus === slider && event.shiftKey)) return;
+      event.preventDefault();
+      move(slider, side * (event.shiftKey ? 10 : 1));
+    } else if (event.key.toLowerCase() === 'z' && (event.ctrlKey || event.metaKey) && isFree(focus)) {
+      event.preventDefault();
+      document.querySelector(event.shiftKey ? '#redo' : '#undo')?.click();
+    }
+  });
+
+  window.fusionUI = {arrive, copy, present, stamp};
+})();

@@ -1,0 +1,36 @@
+"""A visitor's history as what the list on the page draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fusion_ui.results.history import History, RememberedMerge
+from fusion_ui.ui.panels.project import OWN
+from fusion_ui.ui.session import Session
+
+
+def list_merges(history: History, session: Session) -> dict[str, Any]:
+    """A row a merge, newest first; those that the figures show now say so."""
+    shown = {session.remembered.get(name) for name in session.shown}
+    return {"rows": [_describe(merge) | {"isShown": merge.key in shown} for merge in history.newest_first]}
+
+
+def _describe(merge: RememberedMerge) -> dict[str, Any]:
+    low, high = merge.interval
+    experts, weights = merge.settings["experts"], merge.settings["weights"]
+    said = [merge.title] if merge.name else []
+    said += [f"{len(experts)} models" if len(experts) > 3 else " + ".join(experts)]
+    said += [f"{name} × {weight:g}" for name, weight in weights.items() if name in experts]
+    said += [f"{sum(d.score.num_examples for d in merge.domains):,} sentences", merge.project_title]
+    said += ["restoring needs its models here"] if merge.project == OWN else []
+    return {
+        "key": merge.key,
+        "label": merge.label,
+        "color": merge.color,
+        "time": merge.time,
+        "isSettled": merge.is_settled or bool(merge.name),
+        "mean": f"{merge.mean:.1%}",
+        "interval": f"[{100 * low:.1f}, {100 * high:.1f}]",
+        "about": " · ".join(said),
+        "domains": " · ".join(f"{d.title} {100 * d.score.value:.1f}" for d in merge.domains),
+    }

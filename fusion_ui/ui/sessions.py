@@ -1,0 +1,96 @@
+"""The sessions of all visitors, and the folders that their files lie in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from fusion_ui.ui.session import Session
+
+IDLE_SECONDS = 3600
+"""A session not heard of for so long is forgotten, should the page's own farewell have been lost."""
+RETURN_SECONDS = 60
+"""How long a session that was left waits for its page to be loaded again."""
+
+
+class Sessions:
+    """Session id -> `Session`. Thread-safe; forgets a visitor whose tab was closed."""
+
+    def __init__(self, make_session: Callable[[], Session], directory: Path) -> None:
+        self._make_session, self._directory = make_session, directory / str(os.getpid())
+        _sweep(directory)
+        self._sessions: dict[str, Session] = {}
+        self._parted: dict[int, Session] = {}
+        self._lock = threading.Lock()
+
+    def get(self, session_id: str | None) -> Session:
+        """The visitor's session, new for a new visitor."""
+        with self._lock:
+            now = time.monotonic()
+            old = [key for key, s in self._sessions.items() if now - s.last_used > IDLE_SECONDS and not s.is_busy]
+            ended = [self._sessions.pop(key) for key in old if key != session_id]
+            session = self._sessions.setdefault(session_id or "", self._make_session())
+            session.last_used = now
+        for gone in ended:
+            threading.Thread(target=_end, args=(gone,), daemon=True).start()  # removing files may take a while
+        return session
+
+    def folder_of(self, session: Session) -> Path:
+        """The visitor's own directory, whose name nobody can guess."""
+        if session.folder is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            session.folder = Path(tempfile.mkdtemp(dir=self._directory))
+        return session.folder
+
+    def forget(self, session_id: str | None) -> None:
+        """Stop a visitor's work and drop its session. Files stay a moment: a page that is loaded again wants them."""
+        with self._lock:
+            session = self._sessions.pop(session_id or "", None)
+        if session is None:
+            return
+        session.stop()
+        if not session.visitor:
+            _end(session)
+            return
+        with self._lock:
+            self._parted[id(session)] = session
+        farewell = threading.Timer(RETURN_SECONDS, self._let_go, (session,))
+        farewell.daemon = True
+        farewell.start()
+
+    def take_back(self, visitor: str) -> Session | None:
+        """The session that this visitor left last, a moment ago; whoever takes it owns its files."""
+        with self._lock:
+            found = next((key for key, s in reversed(self._parted.items()) if s.visitor == visitor), None)
+            return None if found is None else self._parted.pop(found)
+
+    def _let_go(self, session: Session) -> None:
+        with self._lock:
+            is_left = self._parted.pop(id(session), None) is not None
+        if is_left:
+            _end(session)
+
+    def of_visitor(self, visitor: str) -> list[Session]:
+        """The sessions of all tabs that this visitor has open."""
+        with self._lock:
+            return [session for session in self._sessions.values() if session.visitor == visitor]
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what servers left behind that are gone."""
+    for folder in directory.glob("*"):
+        if not folder.name.isdigit() or not psutil.pid_exists(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(session: Session) -> None:
+    session.stop()
+    if session.folder is not None:
+        shutil.rmtree(session.folder, ignore_errors=True)
