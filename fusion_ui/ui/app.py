@@ -60,7 +60,7 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                     pairs, growth = build_pairs_panel(project), build_growth_panel(project, start)
         chain = _wire(app, handlers, models, methods, fuse, layers)
         bringing = Bringing(workspace, handlers.sessions, project)
-        wire_experiments(pairs, growth, Experimenting(handlers), models.included, header)
+        chain = wire_experiments(pairs, growth, Experimenting(handlers), models.included, chain)
         wire_project(own, models, methods, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app
