@@ -6,7 +6,7 @@ import re
 
 import pytest
 from playwright.sync_api import Browser, Page
-from test_page import address, browser, page, small, wait_until_up_to_date  # noqa: F401 - fixtures
+from test_page import address, browser, choose_project, page, small, wait_until_up_to_date  # noqa: F401 - fixtures
 
 from fusion_ui.merging.subsets import restrict_recipe
 from fusion_ui.projects.project import Project
@@ -32,7 +32,7 @@ def open_tab(page: Page, name: str) -> None:  # noqa: F811
 
 
 def wait_for(page: Page, tab: str, words: str) -> None:  # noqa: F811
-    says = "([tab, words]) => document.querySelector(`#${tab}-status`)?.innerText.includes(words)"
+    says = "([tab, words]) => document.querySelector(`#${tab}-status`)?.innerText.match(words)"
     page.wait_for_function(says, arg=[tab, words], timeout=240_000)
 
 
@@ -64,7 +64,7 @@ def test_every_pair_is_merged_and_drawn_one_by_one(page: Page, workspace: Worksp
     page.evaluate(WATCH, "pairs")
     page.get_by_label("Accuracy itself").check()
     page.locator("#pairs-run").click()
-    wait_for(page, "pairs", "1 of 6 pairs")
+    wait_for(page, "pairs", "[1-5] of 6 pairs")
     page.get_by_label("All other domains").check()  # while it is filled
     wait_for(page, "pairs", "Simple mean: 6 pairs, each scored on 240 sentences of the report split.")
     assert page.evaluate("() => window.counts.at(-1)") == 12 and len(page.evaluate("() => window.counts")) >= 4
@@ -84,7 +84,7 @@ def test_stop_keeps_the_pairs_that_are_known(page: Page) -> None:  # noqa: F811
     open_tab(page, "Pairs")
     choose_method(page, "pairs", "Diagonal RegMean")
     page.locator("#pairs-run").click()
-    wait_for(page, "pairs", "1 of 6 pairs")
+    wait_for(page, "pairs", "[1-5] of 6 pairs")
     page.locator("#pairs-stop").click()
     wait_for(page, "pairs", "Stopped. ")
     known = int(re.findall(r"Stopped\. (\d) of 6 pairs are known", page.inner_text("#pairs-status"))[0])
@@ -129,6 +129,23 @@ def test_what_cannot_be_grown_stands_on_the_status_line(page: Page) -> None:  # 
     choose_method(page, "growth", "SLERP")
     page.locator("#growth-run").click()
     wait_for(page, "growth", "SLERP merges 2 experts, and 4 take part.")
+
+
+def test_another_project_starts_with_nothing_and_the_list_follows(page: Page) -> None:  # noqa: F811
+    open_tab(page, "Pairs")
+    choose_method(page, "pairs", "Simple mean")
+    page.locator("#pairs-run").click()
+    wait_for(page, "pairs", "Simple mean: 6 pairs")
+    choose_project(page, "Your own models")
+    page.wait_for_function("() => !document.querySelector('#pairs-table td')", timeout=30_000)
+    assert page.evaluate("() => document.querySelector('#pairs .live-plot').data[0].z") == []
+    wait_for(page, "pairs", "Merges every two models")
+    page.get_by_role("tab", name="Growth").click()
+    page.locator("#growth-run").click()
+    wait_for(page, "growth", "Add models and data first.")
+    assert page.locator("#growth-order li").count() == 0
+    choose_project(page, "Sentiment in four domains")
+    page.wait_for_function("() => document.querySelectorAll('#growth-order li').length === 4", timeout=30_000)
 
 
 @pytest.mark.parametrize("tab", ["Pairs", "Growth"])

@@ -51,7 +51,8 @@ def growth_figure(frame: pd.DataFrame, domains: Mapping[str, str], order: Sequen
     return new_figure(
         HEIGHT,
         traces,
-        xaxis={"range": span, "showgrid": False, "zeroline": False, "automargin": True} | ticks,
+        xaxis={"range": span, "showgrid": False, "zeroline": False, "automargin": True, "autotickangles": [0, -60]}
+        | ticks,
         yaxis=values,
         margin=MARGIN | {"b": 56},
     )

@@ -78,7 +78,7 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
         chain = _wire(app, handlers, models, methods, exceptions, fuse, layers, remembering, history)
         wire_flips(flips, HoldingAgainst(handlers), methods, toolbar.facts)
         wire_try_it(try_it, Trying(handlers))
-        wire_experiments(pairs, growth, Experimenting(handlers), models.included, toolbar.facts)
+        chain = wire_experiments(pairs, growth, Experimenting(handlers), models.included, chain)
         bringing = Bringing(workspace, handlers.sessions, project)
         parameters = {MAIN: fuse.slider, **methods.parameters}
         others = SettingControls(

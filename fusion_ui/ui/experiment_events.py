@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -18,13 +18,16 @@ def wire_experiments(
     growth: GrowthPanel,
     experimenting: Experimenting,
     included: Sequence[gr.Checkbox],
-    header: gr.HTML,
-) -> None:
+    chain: Callable[[Any], None],
+) -> Callable[[Any], None]:
     """Connect the panels' events.
 
     Args:
         included: which experts take part, which the list of the order follows.
-        header: the page's header, which changes with the project.
+        chain: what follows a change of project elsewhere on the page.
+
+    Returns:
+        The same, and that these tabs follow too.
     """
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2}
     at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -52,8 +55,8 @@ def wire_experiments(
     def stop_growth(request: gr.Request) -> None:
         experimenting.stop(request.session_hash, "growth")
 
-    def clear(request: gr.Request) -> list[Any]:
-        return experimenting.clear(request.session_hash)
+    def follow_project(request: gr.Request, order: Any) -> list[Any]:
+        return experimenting.follow_project(request.session_hash, order)
 
     view = [pairs.quantity, pairs.place]
     pairs.run.click(run_pairs, [pairs.method, *view], shown[0], **quiet, api_name="pairs")
@@ -62,6 +65,10 @@ def wire_experiments(
     growth.run.click(run_growth, growth_inputs, shown[1], **quiet, api_name="growth")
     pairs.stop.click(stop_pairs, None, None, **at_once)
     growth.stop.click(stop_growth, None, None, **at_once)
-    changes = [header.change, *(box.change for box in included)]
-    gr.on(changes, follow, [*included, growth.order], growth.order, **at_once)
-    header.change(clear, None, [pairs.figure, pairs.table, growth.figure, growth.table], **at_once)
+    gr.on([box.change for box in included], follow, [*included, growth.order], growth.order, **at_once)
+
+    def chain_both(event: Any) -> None:
+        chain(event)
+        event.success(follow_project, growth.order, [growth.order, *shown[0], *shown[1]], **at_once)
+
+    return chain_both

@@ -28,7 +28,7 @@ from fusion_ui.results.experiments import (
     pair_table,
 )
 from fusion_ui.ui.long_work import LongWork
-from fusion_ui.ui.panels.experiments import expert_titles
+from fusion_ui.ui.panels.experiments import GROWTH_HINT, PAIRS_HINT, expert_titles
 from fusion_ui.ui.render import domain_titles, render_status
 from fusion_ui.ui.session import Session
 
@@ -100,16 +100,21 @@ class Experimenting(LongWork):
         """The list of experts that take part, in the order it had, and what is new at its end."""
         project = self.handlers.sessions.get(session_id).project
         names = [e.name for e, is_included in zip(project.experts, included, strict=False) if is_included]
-        kept = [name for name in order if name in names] if isinstance(order, list) else []
-        return gr.update(value=list(dict.fromkeys([*kept, *names])), titles=expert_titles(project))
+        return _put_in_order(project, names, order)
 
-    def clear(self, session_id: str | None) -> list[Any]:
-        """Both figures and tables, empty, for a project that was changed."""
-        project = self.handlers.sessions.get(session_id).project
-        titles = expert_titles(project)
-        pairs = pairs_figure(pair_table([], {}), titles, "better", "own")
-        growth = growth_figure(growth_table([]), domain_titles(project), list(titles.values()))
-        return [pairs, {}, growth, {}]
+    def follow_project(self, session_id: str | None, order: Any) -> list[Any]:
+        """The order, then each tab's status, figure and table: empty unless they belong to the project shown."""
+        session = self.handlers.sessions.get(session_id)
+        project, names = session.project, session.request.experts
+        titles, domains = expert_titles(project), domain_titles(project)
+        empty = {
+            "pairs": [render_status(PAIRS_HINT), pairs_figure(pair_table([], {}), titles, "better", "own"), {}],
+            "growth": [render_status(GROWTH_HINT), growth_figure(growth_table([]), domains, list(titles.values())), {}],
+        }
+        drawn = [
+            value for tab, values in empty.items() for value in (_stay(values) if tab in session.looks else values)
+        ]
+        return [_put_in_order(project, names, order), *drawn]
 
     def _stream(
         self,
@@ -151,6 +156,15 @@ class Experimenting(LongWork):
         merges = {names: self.workspace.candidate(self.workspace.plan(part), owners) for names, part in recipes.items()}
         experts = expert_candidates(self.workspace.plan(plain_recipe(recipe)))
         return Experiment(merges, experts, domain_of, self.handlers.evaluation(project, "report"))
+
+
+def _put_in_order(project: Project, names: Sequence[str], order: Any) -> dict[str, Any]:
+    kept = [name for name in order if name in names] if isinstance(order, list) else []
+    return gr.update(value=list(dict.fromkeys([*kept, *names])), titles=expert_titles(project))
+
+
+def _stay(values: list[Any]) -> list[Any]:
+    return [gr.skip() for _ in values]
 
 
 def draw_pairs(look: Look) -> list[dict[str, Any]]:
