@@ -259,6 +259,27 @@ def test_the_table_downloads_as_csv(page: Page) -> None:
     assert "RegMean α=0.9" in text
 
 
+def test_flips_and_answers_of_the_demo(page: Page) -> None:
+    page.locator("#closer button").first.click()
+    page.get_by_role("tab", name="Flips").click()
+    page.locator("#find-flips").click()
+    page.wait_for_function(
+        "() => document.querySelector('#flips-status').innerText.includes('RegMean α=0.9 against own expert')",
+        timeout=60_000,
+    )
+    shown = page.locator("#flips tr").count() - 1
+    assert 0 < shown <= 50 and f"{shown} of " in page.inner_text("#flips-shown")
+    page.get_by_role("tab", name="Try it").click()
+    field = page.locator("#try-text textarea, #try-text input").first
+    field.fill("A lovely film, I laughed all evening.")
+    field.press("Enter")
+    page.wait_for_function(
+        "() => document.querySelector('#try-status').innerText.includes('1 sentence, 8 models')", timeout=60_000
+    )
+    chosen = page.evaluate("() => [...document.querySelectorAll('#answers .chosen')].map(cell => cell.cellIndex)")
+    assert chosen == [2] * 8, "every model calls this positive"
+
+
 def wait_for_message(page: Page, words: str) -> None:
     is_there = "words => document.querySelector('#own-message').innerText.includes(words)"
     try:

@@ -51,8 +51,12 @@ class Found:
 class HoldingAgainst(LongWork):
     """Handlers of flips and of confusion."""
 
-    def find(self, session_id: str | None, model: Any, other: Any) -> Iterator[list[Any]]:
-        """Status while both models answer; at the end the counts, emptied filters, the flips and what is shown."""
+    def find(self, session_id: str | None, model: Any, other: Any, text: Any = "") -> Iterator[list[Any]]:
+        """Status while both models answer; at the end the counts, the lists to filter by, the flips, what is shown.
+
+        Args:
+            text: what is searched for already.
+        """
         session = self.find_session(session_id)
         evaluation = self.handlers.evaluation(session.project, SPLIT)
         first, second = find_contestants(self.workspace, session.project, session.request, evaluation, (model, other))
@@ -64,14 +68,15 @@ class HoldingAgainst(LongWork):
         with self.workspace.turns.urgent():
             for status, report in self.follow(session, work):
                 if status:
-                    yield [status, *[gr.skip()] * 10]
+                    yield [status, *[gr.skip()] * 9]
                     continue
                 found = Found(report, first.title, second.title)
                 domains = any_of([(counted.title, counted.domain) for counted in report.domains])
                 labels = any_of(sorted({(flip.label, flip.label) for flip in report.flips}))
-                filters = [{"value": ""}, domains, labels, any_of(KIND_CHOICES)]
+                lists = (gr.update(**properties) for properties in (domains, labels, any_of(KIND_CHOICES)))
                 sentence = render_flips_sentence(report, first.title, second.title)
-                yield [sentence, render_counts(report), *(gr.update(**f) for f in filters), found, *found.draw(PAGE)]
+                drawn = found.draw(PAGE, str(text or "")[:MAX_SEARCH])
+                yield [sentence, render_counts(report), *lists, found, *drawn]
 
     def confuse(self, session_id: str | None, model: Any, domain: Any) -> Iterator[list[Any]]:
         """Status while a model answers one domain; at the end the heat map."""
@@ -105,11 +110,11 @@ def wire_flips(panel: FlipsPanel, holding: HoldingAgainst, methods: MethodsPanel
     """Connect the panel's events. `header` changes with the project."""
     filters = [panel.text, panel.domain, panel.label, panel.kind]
     table = [panel.shown, panel.flips, panel.more, panel.num_shown]
-    outputs = [panel.status, panel.counts, *filters, panel.found, *table]
+    outputs = [panel.status, panel.counts, *filters[1:], panel.found, *table]
     confusing, lists = [panel.confused, panel.confused_on], panel.lists
 
-    def find(request: gr.Request, model: Any, other: Any) -> Iterator[list[Any]]:
-        yield from on_status_line(holding.find(request.session_hash, model, other), len(outputs))
+    def find(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+        yield from on_status_line(holding.find(request.session_hash, *values), len(outputs))
 
     def confuse(request: gr.Request, model: Any, domain: Any) -> Iterator[list[Any]]:
         yield from on_status_line(holding.confuse(request.session_hash, model, domain), 2)
@@ -133,13 +138,16 @@ def wire_flips(panel: FlipsPanel, holding: HoldingAgainst, methods: MethodsPanel
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2}
     inside: dict[str, Any] = quiet | {"api_visibility": "private", "trigger_mode": "always_last"}
-    found = panel.find.click(find, [panel.model, panel.other], outputs, **quiet, api_name="find_flips")
+    asked = [panel.model, panel.other, panel.text]
+    found = panel.find.click(find, asked, outputs, **quiet, api_name="find_flips")
     drawn = [panel.confusion_status, panel.confusion]
     found.success(confuse, confusing, drawn, **quiet, api_visibility="private")
     gr.on(
         [c.input for c in confusing], confuse, confusing, drawn, **quiet, trigger_mode="always_last", api_name="confuse"
     )
-    gr.on([control.input for control in filters], narrow, [panel.found, *filters], table, **inside)
+    # Nothing but a person changes the text, whose `input` says nothing of one that is pasted whole.
+    narrowing = [panel.text.change, *(control.input for control in filters[1:])]
+    gr.on(narrowing, narrow, [panel.found, *filters], table, **inside)
     panel.more.click(widen, [panel.found, panel.num_shown, *filters], table, **inside)
     settings = [methods.methods.change, methods.pins.change, panel.tab.select, header.change]
     gr.on(settings, follow, [methods.methods, methods.pins, *lists], lists, **inside)

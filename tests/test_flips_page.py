@@ -1,0 +1,126 @@
+"""Flips and typed sentences in a real browser, where every name, label and sentence tries to run as code."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from hostile_project import BRACES, DOLLAR, IMAGE, LABELS, NUM_REPORTED
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("hostile")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "tests.hostile_project", str(folder), str(port)]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            assert server.poll() is None, (folder / "log").read_text()
+            try:
+                urlopen(address, timeout=1).read()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield address
+        assert "a handler failed" not in (folder / "log").read_text(), "the server logged a bug"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Iterator[Page]:
+    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        opened, errors = browser.new_page(viewport={"width": 1440, "height": 900}), list[str]()
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.goto(address)
+        is_ready = "() => document.querySelector('#status')?.innerText.includes('Up to date')"
+        opened.wait_for_function(is_ready, timeout=120_000)
+        opened.locator("#closer button").first.click()
+        yield opened
+        assert errors == []
+        browser.close()
+
+
+def check_nothing_ran(page: Page) -> None:
+    assert page.evaluate("() => window.ran") is None, "a name, a label or a sentence ran as code"
+    assert page.locator("#closer img").count() == 0, "a name, a label or a sentence was drawn as markup"
+
+
+def choose(page: Page, list_id: str, option: str) -> None:
+    page.locator(f"#{list_id} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+    page.wait_for_function("() => !document.querySelector('[role=option]')")  # a closing list fades for a while
+
+
+def wait_for(page: Page, element: str, words: str) -> None:
+    is_there = "([id, words]) => document.querySelector(id)?.innerText.includes(words)"
+    page.wait_for_function(is_there, arg=[element, words], timeout=60_000)
+
+
+def test_flips_are_found_filtered_and_drawn_as_text(page: Page):
+    page.get_by_role("tab", name="Flips").click()
+    choose(page, "flips-model", f"Expert one {IMAGE}")
+    choose(page, "flips-other", f"Expert two {DOLLAR} {BRACES}")
+    page.locator("#find-flips").click()
+    wait_for(page, "#flips-status", f"Expert one {IMAGE} against Expert two {DOLLAR} {BRACES}:")
+    num_flips = int(page.inner_text("#flips-status").split("}}: ")[1].split()[0])
+    wait_for(page, "#flips-shown", f"{min(50, num_flips)} of {num_flips} shown")
+    assert num_flips > 50, "one page would hold them all"
+    assert page.locator("#flips tr").count() == 51
+    text = page.inner_text("#flips")
+    assert all(part in text for part in (*LABELS, IMAGE, DOLLAR, BRACES, f"second {IMAGE}"))
+    page.locator("#more-flips").click()
+    wait_for(page, "#flips-shown", f"{num_flips} of {num_flips} shown")
+    choose(page, "flips-kind", "✗ broken")
+    rows = "() => [...document.querySelectorAll('#flips td:last-child')].map(cell => cell.innerText)"
+    page.wait_for_function(f"() => new Set(({rows})()).size === 1")
+    assert set(page.evaluate(rows)) == {"✗ broken"}
+    num_broken = sum(int(cell) for cell in page.locator("#flips-counts td:nth-child(4)").all_inner_texts())
+    wait_for(page, "#flips-shown", f"of {num_broken} shown")
+    choose(page, "flips-domain", f"one {IMAGE}")
+    num_here = int(page.locator("#flips-counts td:nth-child(4)").first.inner_text())
+    wait_for(page, "#flips-shown", f"of {num_here} shown")
+    page.locator("#flips-text input, #flips-text textarea").first.fill("no such text")
+    wait_for(page, "#flips-shown", "No sentence is so.")
+    page.wait_for_function("() => document.querySelector('#confusion .live-plot')?.data?.length === 1")
+    counts = "() => document.querySelector('#confusion .live-plot').data[0].text.flat().map(Number)"
+    assert sum(page.evaluate(counts)) == NUM_REPORTED
+    choose(page, "confused-on", f"two {DOLLAR} {BRACES}")
+    wait_for(page, "#confusion-status", f"on two {DOLLAR} {BRACES}, {NUM_REPORTED} sentences (report): accuracy")
+    check_nothing_ran(page)
+
+
+def test_a_typed_sentence_is_answered_by_every_model(page: Page):
+    page.get_by_role("tab", name="Try it").click()
+    field = page.locator("#try-text textarea, #try-text input").first
+    field.fill(f"w1 {IMAGE}\n{DOLLAR} {BRACES}\n" + "w2 " * 60)
+    field.press("Enter")
+    wait_for(page, "#try-status", "3 sentences, 5 models")
+    text = page.inner_text("#answers")
+    shown = ("RegMean", "Simple mean", f"Expert one {IMAGE}", "Ensemble", *LABELS, DOLLAR, BRACES, "the rest is cut")
+    assert all(part in text for part in shown)
+    for row in page.locator("#answers tr:has(td)").all():
+        _, *shares = row.locator("td").all_inner_texts()
+        assert sum(float(share.removesuffix(" %")) for share in shares) == pytest.approx(100, abs=0.11)
+    field.fill("x\n" * 21)
+    page.locator("#try-answer").click()
+    wait_for(page, "#try-status", "21 sentences are too many at once")
+    check_nothing_ran(page)
