@@ -52,7 +52,7 @@ class Settings(BaseSettings):
 
     @property
     def sessions_dir(self) -> Path:
-        """What visitors brought, a directory each, removed when they leave."""
+        """What visitors brought, a directory each, removed a minute after they leave."""
         return self.cache_dir / "sessions"
 
     @property

@@ -84,7 +84,8 @@ class Session:
             self.last_used, self.is_stopped, self.refusal = time.monotonic(), False, None
             if request == self.request:
                 return
-            self.steps = self.steps.record(self.request, self.last_used)
+            # By the browser's clock: states of one drag may arrive in fits and starts.
+            self.steps = self.steps.record(self.request, time.time() if sent is None else sent / 1000)
             self._take(request)
 
     def step(self, is_back: bool) -> bool:
