@@ -5,9 +5,10 @@ from fusion_ui.cli import (  # each registers its commands
     examining,
     inspecting,
     merging,
+    picturing,
     projects,
     sweeping,
 )
 from fusion_ui.cli.application import main
 
-__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "projects", "sweeping"]
+__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "picturing", "projects", "sweeping"]

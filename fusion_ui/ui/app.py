@@ -17,9 +17,11 @@ from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
 from fusion_ui.ui.explaining import wire_explanations
 from fusion_ui.ui.handlers import Handlers, as_message
+from fusion_ui.ui.how import Picturing, wire_how
 from fusion_ui.ui.layers import Examining, wire_layers
 from fusion_ui.ui.own_project import Chain, wire_project
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
+from fusion_ui.ui.panels.how import HowPanel, build_how_panel
 from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
@@ -56,7 +58,8 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                 fuse = build_fuse_panel(project, start)
                 with gr.Accordion("Look closer", open=False, elem_id="closer", elem_classes="card"), gr.Tabs():
                     layers = build_layers_panel(start)
-        chain = _wire(app, handlers, models, methods, fuse, layers)
+                    how = build_how_panel()
+        chain = _wire(app, handlers, models, methods, fuse, layers, how)
         bringing = Bringing(workspace, handlers.sessions, project)
         wire_project(own, models, methods, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)
@@ -70,6 +73,7 @@ def _wire(
     methods: MethodsPanel,
     fuse: FusePanel,
     layers: LayersPanel,
+    how: HowPanel,
 ) -> Chain:
     """Every control writes the mailbox at once; then the job that reads it starts, the newest state last.
 
@@ -136,6 +140,7 @@ def _wire(
 
     _wire_pins(methods, parameters, post_after)
     wire_explanations(methods.methods, methods.about)
+    wire_how(how, Picturing(handlers), fuse.slider)
     wire_layers(layers, Examining(handlers), methods.methods)
 
     # A changed project has its settings in the session; what the browser shows then may still be the old one.
