@@ -20,6 +20,7 @@ from fusion_ui.ui.flips import HoldingAgainst, wire_flips
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.history import Returning
 from fusion_ui.ui.history_events import wire_history, wire_leaving, wire_settling
+from fusion_ui.ui.how import Picturing, wire_how
 from fusion_ui.ui.layers import Examining, wire_layers
 from fusion_ui.ui.own_project import Chain, wire_project
 from fusion_ui.ui.panels.exceptions import ExceptionsPanel, build_exceptions_panel
@@ -27,6 +28,7 @@ from fusion_ui.ui.panels.experiments import build_growth_panel, build_pairs_pane
 from fusion_ui.ui.panels.flips import build_flips_panel
 from fusion_ui.ui.panels.fuse import MAIN, FusePanel, build_fuse_panel
 from fusion_ui.ui.panels.history import HistoryPanel, build_history_panel
+from fusion_ui.ui.panels.how import HowPanel, build_how_panel
 from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
@@ -73,9 +75,10 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                     pairs, growth = build_pairs_panel(project), build_growth_panel(project, start)
                     flips = build_flips_panel(project, start)
                     try_it = build_try_it_panel()
+                    how = build_how_panel()
                 history = build_history_panel()
         remembering = Remembering(handlers)
-        chain = _wire(app, handlers, models, methods, exceptions, fuse, layers, remembering, history)
+        chain = _wire(app, handlers, models, methods, exceptions, fuse, layers, how, remembering, history)
         wire_flips(flips, HoldingAgainst(handlers), methods, toolbar.facts)
         wire_try_it(try_it, Trying(handlers))
         chain = wire_experiments(pairs, growth, Experimenting(handlers), models.included, chain)
@@ -98,6 +101,7 @@ def _wire(
     exceptions: ExceptionsPanel,
     fuse: FusePanel,
     layers: LayersPanel,
+    how: HowPanel,
     remembering: Remembering,
     history: HistoryPanel,
 ) -> Chain:
@@ -171,6 +175,7 @@ def _wire(
 
     _wire_pins(methods, parameters, post_after)
     wire_explanations(methods.methods, methods.about)
+    wire_how(how, Picturing(handlers), fuse.slider)
     wire_layers(layers, Examining(handlers), methods.methods)
 
     # A changed project has its settings in the session; what the browser shows then may still be the old one.

@@ -8,19 +8,21 @@ import gradio as gr
 import pandas as pd
 
 from fusion_ui.methods import find_method
+from fusion_ui.plots.interference import interference_figure
 from fusion_ui.plots.layers import QUANTITIES, layers_figure
+from fusion_ui.results.interference import PAIR_NUMBERS, pair_table
 from fusion_ui.results.layers import layer_table
 from fusion_ui.ui.controls import live_figure, status_line, text_table
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.request import FuseRequest
 
 HEIGHT = 360
-FIRST = "moved"
+FIRST, FIRST_BETWEEN = "moved", "cosine"
 
 
 @dataclass(frozen=True)
 class LayersPanel:
-    """The panel's components. `reports` keeps the table that the figure draws from."""
+    """The panel's components. `reports` and `pair_reports` keep the tables that the figures draw from."""
 
     method: gr.Dropdown
     quantity: gr.Dropdown
@@ -29,6 +31,10 @@ class LayersPanel:
     figure: gr.HTML
     attention: gr.HTML
     reports: gr.State
+    between: gr.Dropdown
+    pairs: gr.HTML
+    about: gr.HTML
+    pair_reports: gr.State
 
 
 def build_layers_panel(start: FuseRequest) -> LayersPanel:
@@ -51,7 +57,19 @@ def build_layers_panel(start: FuseRequest) -> LayersPanel:
         status = status_line(render_status("What the merge did to every weight, and what it stood on."), "examining")
         figure = live_figure(layers_figure(layer_table([]), FIRST), HEIGHT, "Layers of the merge", "layers")
         attention = text_table("attention", "What should be looked at")
-        reports = gr.State(pd.DataFrame())  # inside the tab: gradio counts all children of its tabs as tabs
-    for control in (method, quantity):  # checked where they are used
+        between = gr.Dropdown(
+            [(QUANTITIES[name].title[:1].upper() + QUANTITIES[name].title[1:], name) for name in PAIR_NUMBERS],
+            value=FIRST_BETWEEN,
+            label="Between every two experts",
+            elem_id="between",
+        )
+        empty = interference_figure(pair_table([], []), FIRST_BETWEEN)
+        pairs = live_figure(empty, HEIGHT, "How the experts' changes lie to each other", "pairs-of-experts")
+        about = status_line(render_status("Examine a merge to see where its experts pull apart."), "about-pairs")
+        # Inside the tab: gradio counts all children of its tabs as tabs.
+        reports, pair_reports = gr.State(pd.DataFrame()), gr.State(pd.DataFrame())
+    for control in (method, quantity, between):  # checked where they are used
         control.preprocess = lambda payload: payload
-    return LayersPanel(method, quantity, examine, status, figure, attention, reports)
+    return LayersPanel(
+        method, quantity, examine, status, figure, attention, reports, between, pairs, about, pair_reports
+    )
