@@ -31,6 +31,7 @@ from fusion_ui.parameters import find_range
 from fusion_ui.progress import Progress
 from fusion_ui.projects.demo import prepare_demo
 from fusion_ui.projects.project import Project
+from fusion_ui.results.card import model_card
 from fusion_ui.settings import Settings
 
 LOGGER = logging.getLogger("fusion_ui")
@@ -243,7 +244,7 @@ class Workspace:
         progress = progress or Progress()
         # Never from a preparation: the same path, and so the same bits, every time.
         source, rest = self._source(plan, progress, 0.9)
-        return export_merge(plan, source, out, rest)
+        return export_merge(plan, source, out, model_card(plan), rest)
 
     def _prepare(self, plan: MergePlan, progress: Progress) -> PreparedMerge:
         source, rest = self._source(plan, progress, 0.5)

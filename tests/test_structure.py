@@ -40,6 +40,7 @@ ORDER = (
     "projects",
     "execution",
     "workspace",
+    "takeaway",
     "cli",
     "ui",
     "__main__",

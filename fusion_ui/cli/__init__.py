@@ -7,7 +7,8 @@ from fusion_ui.cli import (  # each registers its commands
     merging,
     projects,
     sweeping,
+    taking,
 )
 from fusion_ui.cli.application import main
 
-__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "projects", "sweeping"]
+__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "projects", "sweeping", "taking"]
