@@ -16,7 +16,7 @@ from fusion_ui.errors import FusionError, MergeError, SourceError, SourceUnavail
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
 from fusion_ui.sources.hub import download_model
-from fusion_ui.takeaway import push_folder
+from fusion_ui.takeaway.packing import push_folder
 from fusion_ui.workspace import Workspace
 
 TOKEN = "hf_ofTheVisitor"

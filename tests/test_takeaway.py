@@ -32,7 +32,8 @@ from fusion_ui.results.card import model_card, plain
 from fusion_ui.settings import Settings
 from fusion_ui.sources.archive import zip_directory
 from fusion_ui.sources.files import sha256_of
-from fusion_ui.takeaway import Scoring, exported_candidate, pack, take_away
+from fusion_ui.takeaway.exporting import Scoring, exported_candidate, take_away
+from fusion_ui.takeaway.packing import pack
 from fusion_ui.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -216,14 +217,14 @@ def test_what_is_too_large_or_finds_no_room_is_said_and_leaves_nothing(
         change.setattr(workspace, "settings", workspace.settings.model_copy(update={"max_export_bytes": 1000}))
         refused("the most that is handed out")
     with monkeypatch.context() as change:
-        change.setattr("fusion_ui.takeaway.free_bytes", lambda folder: 65 << 20 >> 10)
+        change.setattr("fusion_ui.takeaway.packing.free_bytes", lambda folder: 65 << 20 >> 10)
         refused("are free")
 
     def fill(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as change:
-        change.setattr("fusion_ui.takeaway.zip_directory", fill)
+        change.setattr("fusion_ui.takeaway.packing.zip_directory", fill)
         refused("No space left on device")
     progress = Progress(lambda fraction, message: progress.stop() if "Packing" in message else None)
     with pytest.raises(StoppedError):

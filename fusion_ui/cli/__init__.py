@@ -6,9 +6,10 @@ from fusion_ui.cli import (  # each registers its commands
     inspecting,
     merging,
     projects,
+    reporting,
     sweeping,
     taking,
 )
 from fusion_ui.cli.application import main
 
-__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "projects", "sweeping", "taking"]
+__all__ = ["evaluating", "examining", "inspecting", "main", "merging", "projects", "reporting", "sweeping", "taking"]

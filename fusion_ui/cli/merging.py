@@ -102,7 +102,7 @@ def merge(
 ) -> None:
     """Merge as a recipe says and write a directory that from_pretrained loads, with a model card."""
     from fusion_ui.merging.export import check_destination
-    from fusion_ui.takeaway import Scoring, take_away
+    from fusion_ui.takeaway.exporting import Scoring, take_away
 
     check_destination(out)
     workspace = open_workspace()

@@ -25,7 +25,7 @@ def push(
     ] = None,
 ) -> None:
     """Put a merged model on the hub as a new repository, or as a new version of an earlier merge."""
-    from fusion_ui.takeaway import push_folder
+    from fusion_ui.takeaway.packing import push_folder
 
     token = token_file.read_text(encoding="utf-8") if token_file else os.environ.get("HF_TOKEN", "")
     address = push_folder(folder, repository, token, is_private=not is_public, progress=terminal_progress())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.plots.style import DOMAIN_COLORS, Figure, new_figure
+from fusion_ui.plots.style import DOMAIN_COLORS, Figure, escape_text, new_figure
 
 HEIGHT = 380
 
@@ -30,7 +30,7 @@ def curve_figure(
     for i, (name, title) in enumerate(domains.items()):
         points = [(p, v) for p, d, v in rows if d == name]
         line = {"color": DOMAIN_COLORS[i % len(DOMAIN_COLORS)], "width": 1.5}
-        traces.append(_line(points, title, label, line))
+        traces.append(_line(points, escape_text(title), label, line))
     values_at: dict[float, list[float]] = {}
     for parameter, _, value in rows:
         values_at.setdefault(parameter, []).append(value)
