@@ -20,7 +20,7 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.merging.recipe import read_recipe
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
-from fusion_ui.takeaway.reporting import evaluate_for_report, write_report
+from fusion_ui.takeaway.reporting import draw_accuracy, evaluate_for_report, write_report
 from fusion_ui.workspace import Workspace
 
 HOSTILE = "<script>document.title='run'</script><img src=x onerror=document.title='run'> ${1+1} {{7*7}} '\"&"
@@ -57,7 +57,7 @@ def test_hostile_names_are_text_in_a_browser_and_numbers_are_those_of_the_evalua
     domains = [domain_of(f"{HOSTILE} 0"), domain_of("b")]
     rows = evaluate_for_report(workspace, plan, domains, Progress())
     titles = {domain.name: domain.title for domain in domains}
-    text = write_report(HOSTILE, plan, "simple_mean", rows, titles)
+    text = write_report(HOSTILE, plan, "simple_mean", rows, titles, [draw_accuracy(rows, titles)])
     found = Tags(text)
     assert found.tags.count("script") == 2 and "img" not in found.tags
     assert found.text.count(HOSTILE) >= 3 and "49" not in re.findall(r"\{\{.*?\}\}|\b49\b", found.text)
@@ -83,7 +83,7 @@ def test_hostile_names_are_text_in_a_browser_and_numbers_are_those_of_the_evalua
 def test_a_report_without_numbers_says_so(tmp_path: Path, settings: Settings):
     workspace = Workspace(settings)
     plan = workspace.plan(make_recipe(write_experts(tmp_path / "models"), tmp_path))
-    found = Tags(write_report("T", replace(plan), "regmean", [], {}))
+    found = Tags(write_report("T", replace(plan), "regmean", [], {}, []))
     assert "Nothing was evaluated." in found.text and type(plan.method).formula in found.text
     assert "256" not in found.text and "at most 6 sentences" in found.text
 

@@ -28,7 +28,7 @@ def report(
 ) -> None:
     """Evaluate a recipe's merge and its experts, and write one HTML page: settings, figure, numbers, recipe."""
     from fusion_ui.sources.files import replace_file
-    from fusion_ui.takeaway.reporting import evaluate_for_report, write_report
+    from fusion_ui.takeaway.reporting import draw_accuracy, evaluate_for_report, write_report
 
     if out.exists():
         raise SourceError(f"{out} exists already. Choose another name, or remove it.")
@@ -37,7 +37,8 @@ def report(
     domains = domains_from(data, text_column, label_column, pair_column)
     warn_of_overlap(plan, domains)
     rows = evaluate_for_report(workspace, plan, domains, terminal_progress())
-    text = write_report(title, plan, plan.method.name, rows, {domain.name: domain.title for domain in domains})
+    titles = {domain.name: domain.title for domain in domains}
+    text = write_report(title, plan, plan.method.name, rows, titles, [draw_accuracy(rows, titles)])
     with replace_file(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     clear_line()

@@ -26,8 +26,8 @@ labels {labels}.
 - Formula: `{formula}`
 - Parameters: {parameters}{rules}
 
-`recipe.json` repeats the merge, `fusion-ui merge recipe.json --out DIR`, to the same bits. `merge_report.json` says for
-every parameter what was done to it.
+`recipe.json` repeats the merge: `fusion-ui merge recipe.json --out DIR`, to the same bits with the same versions and
+number of threads. `merge_report.json` says for every parameter what was done to it.
 
 ## Experts
 

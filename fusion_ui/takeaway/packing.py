@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fusion_ui.errors import MergeError
 from fusion_ui.merging.export import own_directories
@@ -17,6 +18,7 @@ from fusion_ui.merging.preflight import format_bytes
 from fusion_ui.merging.recipe import parse_recipe
 from fusion_ui.progress import Progress
 from fusion_ui.sources.archive import free_bytes, zip_directory
+from fusion_ui.sources.files import write_json
 from fusion_ui.sources.hub_publish import publish
 from fusion_ui.takeaway.exporting import Scoring, take_away
 from fusion_ui.workspace import Workspace
@@ -38,6 +40,8 @@ def pack(
     """
     progress = progress or Progress()
     with _exported(workspace, plan, scoring, folder, progress.part(0, 0.9), copies=2) as exported:
+        if not workspace.settings.allows_folders:  # paths of this machine are no visitor's business
+            write_json(exported / "recipe.json", _without_paths(exported))
         zip_directory(exported, out, progress.part(0.9, 1))
 
 
@@ -77,10 +81,15 @@ def push_folder(
         raise MergeError(
             f"{folder} is no merge: it has no recipe.json or no README.md. Name a folder that merge wrote."
         )
-    recipe = portable_recipe(parse_recipe(json.loads((folder / "recipe.json").read_text(encoding="utf-8"))))
-    text = json.dumps(recipe.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(_without_paths(folder), indent=2, ensure_ascii=False) + "\n"
     replaced = {"recipe.json": text.encode()}
     return publish(folder, repository, token, is_private=is_private, replaced=replaced, progress=progress or Progress())
+
+
+def _without_paths(folder: Path) -> dict[str, Any]:
+    """The recipe of an exported merge for others, as JSON values."""
+    recipe = parse_recipe(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
+    return portable_recipe(recipe).model_dump(mode="json")
 
 
 @contextmanager

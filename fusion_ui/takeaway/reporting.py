@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 from fusion_ui.domains.domain import Domain
-from fusion_ui.evaluation.candidates import Candidate
 from fusion_ui.evaluation.comparison import CandidateScores
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.accuracy import accuracy_figure
@@ -29,27 +28,26 @@ def evaluate_for_report(
     return list(last.values())
 
 
+def draw_accuracy(rows: Sequence[CandidateScores], domains: Mapping[str, str]) -> tuple[str, Figure]:
+    """The figure of accuracy by domain, with its caption."""
+    about = ("name", "title", "color", "is_reference")
+    table = tidy_table(({name: getattr(row.candidate, name) for name in about}, row.scores) for row in rows)
+    return "Accuracy by domain", accuracy_figure(table, dict(domains))
+
+
 def write_report(
     title: str,
     plan: MergePlan,
     picked: str,
     rows: Sequence[CandidateScores],
     domains: Mapping[str, str],
-    figures: Sequence[tuple[str, Figure]] = (),
+    figures: Sequence[tuple[str, Figure]],
 ) -> str:
     """The HTML report of today.
 
     Args:
         picked: name of the plan's merge among `rows`.
         domains: domain name -> title.
-        figures: what is shown after the accuracy by domain, with captions.
+        figures: with their captions.
     """
-    table = tidy_table((about_candidate(row.candidate), row.scores) for row in rows)
-    drawn = [("Accuracy by domain", accuracy_figure(table, dict(domains)))] if rows else []
-    today = date.today().isoformat()
-    return render_report(Report(title, plan, picked, rows, domains, [*drawn, *figures], today))
-
-
-def about_candidate(candidate: Candidate) -> dict[str, object]:
-    """A candidate for a tidy table."""
-    return {name: getattr(candidate, name) for name in ("name", "title", "color", "is_reference")}
+    return render_report(Report(title, plan, picked, rows, domains, figures, date.today().isoformat()))

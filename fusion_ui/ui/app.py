@@ -23,7 +23,10 @@ from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.panels.project import build_project_panel
+from fusion_ui.ui.panels.takeaway import build_takeaway_panel
 from fusion_ui.ui.request import FuseRequest, default_request, parse_pins
+from fusion_ui.ui.takeaway import wire_takeaway
+from fusion_ui.ui.taking_away import TakingAway
 from fusion_ui.workspace import Workspace
 
 HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="project">{title}</span>
@@ -54,8 +57,10 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                 fuse = build_fuse_panel(project, start)
                 with gr.Accordion("Look closer", open=False, elem_id="closer", elem_classes="card"), gr.Tabs():
                     layers = build_layers_panel(start)
+                away = build_takeaway_panel(start)
         chain = _wire(app, handlers, models, methods, fuse, layers)
         bringing = Bringing(workspace, handlers.sessions, project)
+        wire_takeaway(away, TakingAway(handlers), models, methods, fuse, chain)
         wire_project(own, models, methods, bringing, header, describe_project, chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app

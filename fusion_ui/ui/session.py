@@ -37,12 +37,14 @@ class Session:
             server starts again, still sees the numbers grow.
         drawn_version: the last one whose numbers were all drawn.
         folder: where the visitor's files lie; made when the first comes, removed when the visitor leaves.
+        handed_out: directory of the file that the visitor may download, removed likewise.
     """
 
     project: Project
     request: FuseRequest
     own: Project = field(default_factory=blank_project)
     folder: Path | None = None
+    handed_out: Path | None = None
     version: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     drawn_version: int = -1
     is_stopped: bool = False
@@ -186,7 +188,7 @@ class Sessions:
 
     def __init__(self, make_session: Callable[[], Session], directory: Path) -> None:
         self._make_session, self._directory = make_session, directory / str(os.getpid())
-        _sweep(directory)
+        sweep(directory)
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -217,8 +219,8 @@ class Sessions:
             _end(session)
 
 
-def _sweep(directory: Path) -> None:
-    """Remove what servers left behind that are gone."""
+def sweep(directory: Path) -> None:
+    """Remove what servers left behind that are gone, of directories that are each named by its process."""
     for folder in directory.glob("*"):
         if not folder.name.isdigit() or not psutil.pid_exists(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -226,5 +228,5 @@ def _sweep(directory: Path) -> None:
 
 def _end(session: Session) -> None:
     session.stop()
-    if session.folder is not None:
-        shutil.rmtree(session.folder, ignore_errors=True)
+    for folder in filter(None, (session.folder, session.handed_out)):
+        shutil.rmtree(folder, ignore_errors=True)
