@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     max_history_bytes: int = Field(default=128 << 20, ge=1 << 20, description="histories kept on disk")
     max_model_bytes: int = Field(default=16 << 30, ge=1 << 20, description="weights of one model, fetched or uploaded")
     max_session_bytes: int = Field(default=32 << 30, ge=1 << 20, description="files that one visitor may bring")
+    max_export_bytes: int = Field(default=8 << 30, ge=1 << 20, description="weights of a merge that the page hands out")
     max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
 
     @property

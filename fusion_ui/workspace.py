@@ -33,6 +33,7 @@ from fusion_ui.preparations import Preparations
 from fusion_ui.progress import Progress
 from fusion_ui.projects.demo import prepare_demo
 from fusion_ui.projects.project import Project
+from fusion_ui.results.card import model_card
 from fusion_ui.settings import Settings
 
 LOGGER = logging.getLogger("fusion_ui")
@@ -236,7 +237,7 @@ class Workspace:
         progress = progress or Progress()
         # Never from a preparation: the same path, and so the same bits, every time.
         source, rest = self._source(plan, progress, 0.9)
-        return export_merge(plan, source, out, rest)
+        return export_merge(plan, source, out, model_card(plan), rest)
 
     def _merges_of(self, plan: MergePlan) -> Recent[MergedModel]:
         return self._merged_on_text if plan.method.needs_text else self._merged

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from hub_uploads import answer_write
+
 if TYPE_CHECKING:
     from hub_server import HubServer
 
@@ -92,6 +94,18 @@ def make_handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             self.refuse(request, 404, "", "Not found")
 
         do_HEAD = do_GET
+
+        def do_POST(self) -> None:
+            address = urlsplit(self.path)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, unquote(address.path), parse_qs(address.query), headers)
+            hub.requests.append(request)
+            body = self.rfile.read(int(headers.get("content-length", 0)))
+            if hub.status is not None:
+                return self.refuse(request, hub.status, "", "The hub is down")
+            answer_write(hub, self, request, body)
+
+        do_PUT = do_POST
 
         def search(self, request: Request) -> list[dict[str, Any]]:
             word = request.query.get("search", [""])[0].lower()

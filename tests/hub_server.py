@@ -28,6 +28,9 @@ class HubServer:
         self.status: int | None = None
         """An HTTP status with which every request is answered, as when the hub is down."""
         self.repositories: dict[tuple[str, str], Repository] = {}
+        self.writers: dict[str | None, str] = {}
+        """Token -> the owner for whom it may write."""
+        self.uploads: dict[str, bytes] = {}
         self.connections: set[socket.socket] = set()
         self.cuts: dict[str, tuple[int, bool]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(self))

@@ -165,7 +165,7 @@ def test_a_directory_that_holds_something_is_not_touched(experts, workspace, tmp
     assert (empty / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("step", ["write_tensors", "write_json", "_model_card"])
+@pytest.mark.parametrize("step", ["write_tensors", "write_json", "_write_around"])
 def test_an_export_that_fails_leaves_nothing(experts, workspace, tmp_path, monkeypatch, step):
     def fail(*_: object) -> None:
         raise OSError("No space left on device")

@@ -41,6 +41,7 @@ ORDER = (
     "execution",
     "preparations",
     "workspace",
+    "takeaway",
     "cli",
     "ui",
     "__main__",

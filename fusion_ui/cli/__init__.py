@@ -10,7 +10,9 @@ from fusion_ui.cli import (  # each registers its commands
     picturing,
     projects,
     remembering,
+    reporting,
     sweeping,
+    taking,
     trying,
 )
 from fusion_ui.cli.application import main
@@ -26,6 +28,8 @@ __all__ = [
     "picturing",
     "projects",
     "remembering",
+    "reporting",
     "sweeping",
+    "taking",
     "trying",
 ]

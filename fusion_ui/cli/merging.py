@@ -16,9 +16,11 @@ from fusion_ui.cli.arguments import (
     PairColumn,
     Set,
     TextColumn,
+    domains_from,
     open_workspace,
     recipe_from,
 )
+from fusion_ui.cli.evaluating import warn_of_overlap
 from fusion_ui.cli.terminal import print_notes, terminal_progress
 from fusion_ui.errors import ParameterError
 
@@ -90,15 +92,26 @@ def merge(
     recipe: Path,
     out: Annotated[Path, typer.Option(help="New directory for the merged model.")],
     parameters: Set = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="NAME=FILE on which the merge is scored for its model card, once for each domain."),
+    ] = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+    pair_column: PairColumn = None,
 ) -> None:
-    """Merge as a recipe says and write a directory that from_pretrained loads."""
+    """Merge as a recipe says and write a directory that from_pretrained loads, with a model card."""
     from fusion_ui.merging.export import check_destination
+    from fusion_ui.takeaway.exporting import Scoring, take_away
 
     check_destination(out)
     workspace = open_workspace()
     plan = workspace.plan(recipe_from(recipe, parameters))
     print_notes(f"{domain.name}: {note}" for domain in plan.calibration_text for note in domain.notes)
-    merged = workspace.export(plan, out, terminal_progress())
+    domains = domains_from(data or [], text_column, label_column, pair_column)
+    warn_of_overlap(plan, domains)
+    owners = {expert.name: expert.name for expert in plan.experts}
+    merged = take_away(workspace, plan, out, Scoring(tuple(domains), owners), terminal_progress())
     paths = ", ".join(f"{count} by {path}" for path, count in merged.describe()["paths"].items())
     print(f"{out}: {len(merged.tensors)} tensors in {merged.seconds:.2f} s ({paths})")
 

@@ -15,29 +15,11 @@ from fusion_ui.checkpoints.tensors import SINGLE_FILE, TensorHeader, TensorReade
 from fusion_ui.errors import MergeError
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.merge import MergedModel, merge_each
+from fusion_ui.merging.pinning import pinned_recipe
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.merging.slots import SlotSource, is_finite
 from fusion_ui.progress import Progress
 from fusion_ui.sources.files import replace_directory, write_json
-
-CARD = """---
-library_name: transformers
-pipeline_tag: text-classification
-tags:
-- merge
----
-# {title} of {names}
-
-Merged from {count} models fine-tuned from one base, {data}, by Fusion UI.
-
-- Method: {title}. {summary} [{paper}]({paper})
-- Formula: `{formula}`
-- Parameters: {parameters}{rules}
-- Experts: {experts}
-
-`recipe.json` repeats the merge: `fusion-ui merge recipe.json --out DIR`. `merge_report.json` says for every
-parameter what was done to it.
-"""
 
 
 def check_destination(out: Path) -> None:
@@ -46,8 +28,10 @@ def check_destination(out: Path) -> None:
         raise MergeError(f"{out} exists already and is not an empty directory. Choose another one, or remove it.")
 
 
-def export_merge(plan: MergePlan, source: SlotSource, out: Path, progress: Progress | None = None) -> MergedModel:
-    """Merge into the new directory `out`, whole or not at all, in the first expert's dtypes.
+def export_merge(
+    plan: MergePlan, source: SlotSource, out: Path, card: str, progress: Progress | None = None
+) -> MergedModel:
+    """Merge into the new directory `out`, whole or not at all, in the first expert's dtypes, beside its model `card`.
 
     Every tensor is written as soon as it is merged, so memory holds one parameter of every expert and no model. Where
     the experts keep heads of their own, `out` holds a directory for each: the merged encoder under that head.
@@ -57,7 +41,7 @@ def export_merge(plan: MergePlan, source: SlotSource, out: Path, progress: Progr
     """
     check_destination(out)
     first, started = plan.experts[0], time.perf_counter()
-    own = _own_directories(plan)
+    own = own_directories(plan)
     with replace_directory(out.resolve()) as folder:
         target = folder / own[0] if own else folder
         target.mkdir(exist_ok=True)
@@ -80,9 +64,9 @@ def export_merge(plan: MergePlan, source: SlotSource, out: Path, progress: Progr
         for number in range(1, len(own)):
             _write_under_own_head(plan, number, target, folder / own[number])
         merged = MergedModel(TensorReader(target), treatments, time.perf_counter() - started)
-        write_json(folder / "recipe.json", _pinned_recipe(plan))
+        write_json(folder / "recipe.json", pinned_recipe(plan).model_dump(mode="json"))
         write_json(folder / "merge_report.json", merged.describe())
-        (folder / "README.md").write_text(_model_card(plan), encoding="utf-8")
+        (folder / "README.md").write_text(card, encoding="utf-8")
     return replace(merged, tensors=TensorReader(out / own[0] if own else out))
 
 
@@ -93,8 +77,8 @@ def _header(plan: MergePlan, name: str) -> TensorHeader:
     return TensorHeader(header.dtype, (len(plan.labels.names), *header.shape[1:])) if is_union else header
 
 
-def _own_directories(plan: MergePlan) -> list[str]:
-    """A directory name for each expert where heads are kept apart."""
+def own_directories(plan: MergePlan) -> list[str]:
+    """A directory name for each expert where heads are kept apart; none where there is one head."""
     if plan.labels.heads is not Heads.OWN:
         return []
     names = [re.sub(r"[^\w.-]+", "-", expert.name).strip(".-") for expert in plan.experts]
@@ -123,37 +107,3 @@ def _write_around(plan: MergePlan, number: int, folder: Path) -> None:
     for name in TOKENIZER_FILES:
         if (expert.directory / name).is_file():
             shutil.copyfile(expert.directory / name, folder / name)
-
-
-def _pinned_recipe(plan: MergePlan) -> dict:
-    """The recipe with every hub revision replaced by the commit it meant."""
-    recipe = plan.recipe.model_dump(mode="json")
-    for entry, checkpoint in zip(recipe["experts"], plan.experts, strict=True):
-        entry["revision"] = checkpoint.revision
-        if checkpoint.base is not None:
-            entry["base"] = checkpoint.base
-    if plan.base is not None and plan.base.revision is not None:
-        recipe["base"] = f"{plan.base.source}@{plan.base.revision}"
-    return recipe
-
-
-def _model_card(plan: MergePlan) -> str:
-    method = type(plan.method)
-    settings = ", ".join(f"{name} = {value}" for name, value in vars(plan.method).items()) or "none"
-    if plan.layer_scaling:
-        settings += f"; then {plan.layer_scaling.describe()} by depth ([paper](https://arxiv.org/abs/2410.17146))"
-    weights = plan.recipe.weights
-    rules = "".join(f"\n- Rule for `{rule.parameters}`: {rule.effect}" for rule in plan.recipe.rules)
-    experts = "; ".join(f"{e.name} (weight {w:.3g})" for e, w in zip(plan.experts, weights, strict=True))
-    return CARD.format(
-        title=method.title,
-        names=", ".join(e.name for e in plan.experts),
-        count=len(plan.experts),
-        data="with text of every model's own domain" if method.needs_text else "without their training data",
-        summary=method.summary(),
-        paper=method.paper,
-        formula=method.formula,
-        parameters=settings,
-        rules=rules,
-        experts=experts,
-    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.plots.style import MARGIN, Figure, fade, new_figure
+from fusion_ui.plots.style import MARGIN, Figure, escape_text, fade, new_figure
 
 LINES = {"own expert": "dot", "multi-task": "dash"}
 HEIGHT = 380
@@ -38,7 +38,7 @@ def accuracy_figure(
         traces,
         xaxis={
             "tickvals": list(positions.values()),
-            "ticktext": [title.replace(" ", "<br>") + notes[name] for name, title in domains.items()],
+            "ticktext": [escape_text(title).replace(" ", "<br>") + notes[name] for name, title in domains.items()],
             "range": [-0.5, len(domains) - 0.5],
             "showgrid": False,
             "zeroline": False,
@@ -55,7 +55,7 @@ def _marks(
     first = rows[0]
     color = fade(first["color"], 0.3 if is_stale else 1.0)
     trace: dict[str, Any] = {
-        "name": first["title"],
+        "name": escape_text(first["title"]),
         "x": [positions[row["domain"]] + offset for row in rows],
         "y": [row["value"] for row in rows],
         "error_y": {
@@ -68,7 +68,9 @@ def _marks(
             "color": "rgba(128,128,128,0.8)" if is_bar else color,
         },
         "customdata": [
-            [row[key] for key in ("domain", "num_correct", "num_examples", "num_total", "low", "high", "split")]
+            [escape_text(row["domain"])]
+            + [row[key] for key in ("num_correct", "num_examples", "num_total", "low", "high")]
+            + [escape_text(row["split"])]
             for row in rows
         ],
         "hovertemplate": "<b>%{fullData.name}</b><br>%{customdata[0]}, %{customdata[6]} split: %{y:.1%}"
@@ -92,7 +94,7 @@ def _line(rows: list[dict[Any, Any]], positions: dict[str, int], dash: str) -> d
         "x": x,
         "y": y,
         "mode": "lines",
-        "name": rows[0]["title"],
+        "name": escape_text(rows[0]["title"]),
         "line": {"dash": dash, "width": 1.5, "color": rows[0]["color"]},
         "hovertemplate": "%{fullData.name}: %{y:.1%}<extra></extra>",
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.plots.style import DOMAIN_COLORS, Figure, fade, new_figure
+from fusion_ui.plots.style import DOMAIN_COLORS, Figure, escape_text, fade, new_figure
 from fusion_ui.results.curve import MEAN
 
 HEIGHT = 380
@@ -55,9 +55,9 @@ def curve_figure(
     traces = []
     for i, (name, title) in enumerate(domains.items()):
         color = DOMAIN_COLORS[i % len(DOMAIN_COLORS)]
-        traces.append(_band(rows[name], title, fade(color, BAND)))
-        traces.append(_line(rows[name], title, label, {"color": color, "width": 1.5}))
-        traces.append(_look(looks[name], title, label, {"color": color}))
+        traces.append(_band(rows[name], escape_text(title), fade(color, BAND)))
+        traces.append(_line(rows[name], escape_text(title), label, {"color": color, "width": 1.5}))
+        traces.append(_look(looks[name], escape_text(title), label, {"color": color}))
     traces.append(_band(rows[MEAN], "mean", MEAN_BAND))
     # "ink" is drawn in the page's text colour.
     traces.append(_line(rows[MEAN], "mean", label, {"width": 4}) | {"meta": "ink", "mode": "lines"})

@@ -6,6 +6,7 @@ too much for what is drawn many times a second; the tests check every figure aga
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 Figure = dict[str, Any]
@@ -31,6 +32,11 @@ def new_figure(height: int, traces: list[dict[str, Any]], **layout: Any) -> Figu
         "dragmode": False,
     }
     return {"data": traces, "layout": shared | layout}
+
+
+def escape_text(text: str) -> str:
+    """A text from a person for a figure, where Plotly would draw some tags as markup."""
+    return escape(text, quote=False)
 
 
 def lighten(color: str, share: float) -> str:

@@ -62,7 +62,7 @@ def add_expert(project: Project, name: str, checkpoint: Checkpoint) -> tuple[Pro
     headers = [read_header(model) for model in [*present, added]]
     check_mergeable(headers, output_parameters(headers[0].shapes))
     domain = next((d.name for d in project.domains if d.name == name), "")
-    expert = ProjectExpert(name, name, added.directory, domain, added.source, added.revision)
+    expert = ProjectExpert(name, name, added.directory, domain, added.source, added.revision, base=added.base)
     return replace(project, experts=(*project.experts, expert)), find_strangers([*present[:1], added])
 
 
@@ -75,7 +75,8 @@ def use_base(project: Project, checkpoint: Checkpoint) -> Project:
     header = replace(read_header(checkpoint), name=checkpoint.source)
     for model in present_models(project)[:1]:
         match_base(header, read_header(model))
-    return replace(project, base=checkpoint.directory)
+    named = f"{checkpoint.source}@{checkpoint.revision}" if checkpoint.revision else None
+    return replace(project, base=checkpoint.directory, base_source=named)
 
 
 def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tuple[Project, list[str]]:

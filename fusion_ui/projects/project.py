@@ -25,6 +25,7 @@ class ProjectExpert:
         source, revision: where it came from, and the commit, where it was not made here.
         statistics: a file that stands for its calibration data.
         labels: pairs of one of its labels and the name that it goes by in this project.
+        base: of an adapter that was folded into a hub model, that model as ``owner/name@commit``.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ProjectExpert:
     revision: str | None = None
     statistics: Path | None = None
     labels: Renames = ()
+    base: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Project:
 
     Attributes:
         heads: what becomes of the experts' heads where their labels differ.
+        base_source: the base as ``owner/name@commit``, where it came from the hub.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Project:
     experts: tuple[ProjectExpert, ...]
     domains: tuple[ProjectDomain, ...]
     heads: str | None = None
+    base_source: str | None = None
 
     @property
     def is_complete(self) -> bool:

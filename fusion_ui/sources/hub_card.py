@@ -1,4 +1,4 @@
-"""What the card of a hub dataset says: the metadata at the top of README.md. It may be missing, or wrong."""
+"""What the card of a hub dataset or a model says: the metadata at the top of README.md. It may be missing, or wrong."""
 
 from __future__ import annotations
 
@@ -25,18 +25,30 @@ def read_card(files: DatasetFiles) -> Card:
         SourceError: it is no YAML.
         SourceUnavailableError: the hub does not give it.
     """
-    import yaml
-
     if not 0 < files.sizes.get("README.md", 0) <= MAX_CARD_BYTES:
         return {}
     with files.open_file("README.md") as file:
         text = file.read().decode("utf-8", "replace")
+    return parse_card(text, f"dataset {files.repository}")
+
+
+def parse_card(text: str, what: str) -> Card:
+    """The metadata at the top of a card's text; empty where there is none.
+
+    Args:
+        what: kind and name, ``dataset owner/name``, for the message.
+
+    Raises:
+        SourceError: it is no YAML.
+    """
+    import yaml
+
     found = re.match(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|$)", text, re.DOTALL)
     try:
         card = yaml.safe_load(found[1]) if found else {}
     except (yaml.YAMLError, RecursionError) as error:
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        raise SourceError(f"The card of the dataset {files.repository} cannot be read: {reason}.") from None
+        raise SourceError(f"The card of the {what} cannot be read: {reason}.") from None
     return card if isinstance(card, dict) else {}
 
 

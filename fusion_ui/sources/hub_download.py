@@ -24,6 +24,7 @@ from fusion_ui.sources.hub_errors import HubUnreachableError, ask_hub
 
 MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", "tokenizer*"]
 MODEL_FILES += ["special_tokens_map.json", "vocab.*", "merges.txt", "*.model", "added_tokens.json"]
+MODEL_FILES += ["README.md"]  # says under which licence
 SKIPPED_FILES = ["*/*", "*.py"]  # training snapshots and other formats in folders; code is never kept
 MAX_ATTEMPTS = 3
 
@@ -85,6 +86,14 @@ def find_cached_model(repository: str, revision: str | None, token: str | None =
         if any(Path(found).glob("*.safetensors")):
             return Path(found)
     return None
+
+
+def find_cached_card(repository: str, commit: str) -> Path | None:
+    """The README.md that was downloaded with a commit of a public model."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, "README.md", revision=commit)
+    return Path(found) if isinstance(found, str) else None
 
 
 def _cached_conversions(repository: str, caches: list[Path | None]) -> Iterator[str]:

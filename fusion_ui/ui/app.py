@@ -33,6 +33,7 @@ from fusion_ui.ui.panels.layers import LayersPanel, build_layers_panel
 from fusion_ui.ui.panels.methods import MethodsPanel, add_pin, build_methods_panel, follow_methods
 from fusion_ui.ui.panels.models import ModelsPanel, build_models_panel
 from fusion_ui.ui.panels.project import build_project_panel
+from fusion_ui.ui.panels.takeaway import build_takeaway_panel
 from fusion_ui.ui.panels.toolbar import build_toolbar
 from fusion_ui.ui.panels.try_it import build_try_it_panel
 from fusion_ui.ui.placing import SettingControls
@@ -40,6 +41,8 @@ from fusion_ui.ui.reading import make_reader, read_parameters
 from fusion_ui.ui.remembering import Remembering
 from fusion_ui.ui.request import default_request
 from fusion_ui.ui.searching import Searching, wire_curve
+from fusion_ui.ui.takeaway import wire_takeaway
+from fusion_ui.ui.taking_away import TakingAway
 from fusion_ui.ui.try_it import Trying, wire_try_it
 from fusion_ui.workspace import Workspace
 
@@ -77,6 +80,7 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
                     try_it = build_try_it_panel()
                     how = build_how_panel()
                 history = build_history_panel()
+                away = build_takeaway_panel(start)
         remembering = Remembering(handlers)
         chain = _wire(app, handlers, models, methods, exceptions, fuse, layers, how, remembering, history)
         wire_flips(flips, HoldingAgainst(handlers), methods, toolbar.facts)
@@ -88,6 +92,7 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
             models.num_examples, methods.references, methods.pins, fuse.is_from_zero, exceptions, parameters
         )
         display = wire_project(own, models, methods, others, bringing, toolbar.facts, describe_project, chain)
+        wire_takeaway(away, TakingAway(handlers), methods, display, chain)
         wire_history(app, toolbar, history, Returning(remembering, bringing, display), chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app

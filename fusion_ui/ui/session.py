@@ -42,12 +42,14 @@ class Session:
         awaited: a preset and the settings that it is to have once the visitor has opened it.
         changed: when the controls changed last, in seconds since 1970.
         remembered: name of a candidate -> key of it in the visitor's history.
+        handed_out: directory of the file that the visitor may download, removed likewise.
     """
 
     project: Project
     request: FuseRequest
     own: Project = field(default_factory=blank_project)
     folder: Path | None = None
+    handed_out: Path | None = None
     version: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     drawn_version: int = -1
     is_stopped: bool = False

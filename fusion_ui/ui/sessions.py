@@ -25,7 +25,7 @@ class Sessions:
 
     def __init__(self, make_session: Callable[[], Session], directory: Path) -> None:
         self._make_session, self._directory = make_session, directory / str(os.getpid())
-        _sweep(directory)
+        sweep(directory)
         self._sessions: dict[str, Session] = {}
         self._parted: dict[int, Session] = {}
         self._lock = threading.Lock()
@@ -83,8 +83,8 @@ class Sessions:
             return [session for session in self._sessions.values() if session.visitor == visitor]
 
 
-def _sweep(directory: Path) -> None:
-    """Remove what servers left behind that are gone."""
+def sweep(directory: Path) -> None:
+    """Remove what servers left behind that are gone, of directories that are each named by its process."""
     for folder in directory.glob("*"):
         if not folder.name.isdigit() or not psutil.pid_exists(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -92,5 +92,5 @@ def _sweep(directory: Path) -> None:
 
 def _end(session: Session) -> None:
     session.stop()
-    if session.folder is not None:
-        shutil.rmtree(session.folder, ignore_errors=True)
+    for folder in filter(None, (session.folder, session.handed_out)):
+        shutil.rmtree(folder, ignore_errors=True)

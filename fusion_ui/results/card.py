@@ -1,0 +1,167 @@
+"""The model card of a merge: what it is made of, how, how well it did, and what it cannot promise."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from fusion_ui.merging.labels import Heads
+from fusion_ui.merging.pinning import slugify
+from fusion_ui.merging.plan import MergePlan
+from fusion_ui.results.licences import describe_licences, read_licence, shared_licence
+from fusion_ui.results.numbers import DomainNumbers, format_score
+
+TASK = "text-classification"
+BODY = """# {title} of {names}
+
+One text classifier merged from {count} models fine-tuned from one base, {data}, by Fusion UI. It answers with the
+labels {labels}.
+
+## Method
+
+{method}. {summary} [{paper}]({paper})
+
+- Formula: `{formula}`
+- Parameters: {parameters}{rules}
+
+`recipe.json` repeats the merge: `fusion-ui merge recipe.json --out DIR`, to the same bits with the same versions and
+number of threads. `merge_report.json` says for every parameter what was done to it.
+
+## Experts
+
+{experts}
+
+Base model: {base}. {licences}
+
+## Numbers
+
+{numbers}
+
+## Use
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="{place}")
+classify("Something to classify.")
+```
+{heads}
+## What this merge cannot promise
+
+- It was made by arithmetic on weights and not trained: nothing was checked beyond the numbers above, if there are any.
+- On text unlike the domains above it may do worse than any of its experts, also without looking unsure.
+- What its experts learned wrongly, or unfairly, it may have kept; their cards and licences apply to it.
+- Parameters chosen on the sentences that a number is from make that number too good.
+"""
+
+
+def model_card(plan: MergePlan, numbers: Sequence[DomainNumbers] = ()) -> str:
+    """A merge's README.md with its metadata.
+
+    No path of this machine stands in it, and texts from people are text in it, never markup.
+
+    Args:
+        numbers: what was scored, of the merge as it is saved; empty if nothing was.
+    """
+    from huggingface_hub import ModelCard
+
+    licences = [read_licence(expert) for expert in plan.experts]
+    data = _metadata(plan, numbers, shared_licence(licences))
+    # Parsed again, so that what cannot be read by others is not written.
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_body(plan, numbers, licences)}"))
+
+
+def plain(text: str) -> str:
+    """Text from a person as Markdown that shows it: one line, cut, no markup."""
+    escaped = html.escape(" ".join(text.split())[:80], quote=False)
+    return re.sub(r"([\\`*_{}\[\]#|~$!])", r"\\\1", escaped)
+
+
+def _metadata(plan: MergePlan, numbers: Sequence[DomainNumbers], licence: str | None) -> Any:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=slugify(row.merge.domain),
+            dataset_name=row.title,
+            dataset_split=row.merge.split,
+            metric_type="accuracy",
+            metric_value=row.merge.value,
+        )
+        for row in numbers
+    ]
+    on_hub = list(dict.fromkeys(expert.source for expert in plan.experts if expert.revision))
+    related = {"base_model": on_hub, "base_model_relation": "merge"} if on_hub else {}
+    scored: dict[str, Any] = {"model_name": plan.title, "eval_results": results} if results else {}
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag=TASK,
+        tags=["merge", "fusion-ui", plan.method.name.replace("_", "-")],
+        license=licence,
+        **related,
+        **scored,
+    )
+
+
+def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], licences: Sequence[str]) -> str:
+    method, names = type(plan.method), [plain(expert.name) for expert in plan.experts]
+    settings = ", ".join(f"{name} = {value}" for name, value in vars(plan.method).items()) or "none"
+    if plan.layer_scaling:
+        settings += f"; then {plan.layer_scaling.describe()} by depth ([paper](https://arxiv.org/abs/2410.17146))"
+    own = plan.labels.heads is Heads.OWN
+    return BODY.format(
+        title=method.title,
+        names=", ".join(names),
+        count=len(names),
+        data="with text of every model's own domain" if method.needs_text else "without their training data",
+        labels=", ".join(map(plain, plan.all_labels)),
+        method=method.title,
+        summary=method.summary(),
+        paper=method.paper,
+        formula=method.formula,
+        parameters=settings,
+        rules="".join(f"\n- Rule for {plain(rule.parameters)}: {plain(rule.effect)}" for rule in plan.recipe.rules),
+        experts=_experts(plan, names, licences),
+        base=_where(plan.base) if plan.base else "not named; the method works without it",
+        licences=describe_licences(names, [plain(licence) for licence in licences]),
+        numbers=_numbers(numbers),
+        place="DIR/EXPERT" if own else "DIR or owner/name",
+        heads="\nEvery expert kept its own head, in a directory of its name.\n" if own else "",
+    )
+
+
+def _experts(plan: MergePlan, names: Sequence[str], licences: Sequence[str]) -> str:
+    rows = [
+        [name, _where(expert), f"{weight:.3g}", plain(licence)]
+        for name, expert, weight, licence in zip(names, plan.experts, plan.recipe.weights, licences, strict=True)
+    ]
+    return _table(["expert", "model and revision", "weight", "licence"], rows)
+
+
+def _where(model: Any) -> str:
+    """A hub model with the commit; of any other only that it is none."""
+    if not model.revision:
+        return "not from a hub"
+    return f"[{model.source}](https://huggingface.co/{model.source}/tree/{model.revision}) at `{model.revision}`"
+
+
+def _numbers(numbers: Sequence[DomainNumbers]) -> str:
+    if not numbers:
+        return "Not evaluated."
+    rows = [
+        [
+            *(plain(row.title), format_score(row.merge), format_score(row.own), plain(row.merge.split)),
+            *(str(row.merge.num_examples), "yes" if row.expert else "no"),
+        ]
+        for row in numbers
+    ]
+    header = ["domain", "this merge", "its own expert", "split", "sentences", "expert in the merge"]
+    return "Accuracy in percent with 95 % Wilson intervals.\n\n" + _table(header, rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,89 @@
+"""Wiring of the panel from which a person takes a merge along."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from fusion_ui.errors import FusionError
+from fusion_ui.methods import find_method, make_method
+from fusion_ui.ui.handlers import as_message
+from fusion_ui.ui.long_work import on_status_line
+from fusion_ui.ui.own_project import Display
+from fusion_ui.ui.panels.methods import MethodsPanel
+from fusion_ui.ui.panels.takeaway import SAVE_FIGURE, TakeawayPanel
+from fusion_ui.ui.render import render_status
+from fusion_ui.ui.request import parse_pins
+from fusion_ui.ui.taking_away import TakingAway
+
+
+def list_merges(methods: list[str], pins: list[str], current: str) -> Any:
+    """The list of merges follows the methods and pins that are compared."""
+    choices = [(find_method(name).title, name) for name in methods or []]
+    choices += [(f"{make_method(p.method, dict(p.parameters)).describe()} (pinned)", p.name) for p in parse_pins(pins)]
+    names = [name for _, name in choices]
+    return gr.update(choices=choices, value=current if current in names else next(iter(names), None))
+
+
+def wire_takeaway(
+    panel: TakeawayPanel,
+    taking: TakingAway,
+    methods: MethodsPanel,
+    display: Display,
+    chain: Callable[[Any], None],
+) -> None:
+    """Connect the panel's events. `chain` lets the evaluation follow a recipe that was opened."""
+    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2}
+
+    def make_zip(request: gr.Request, name: str) -> Iterator[list[Any]]:
+        yield from on_status_line(taking.make_zip(request.session_hash, name), 2)
+
+    def put_on_hub(
+        request: gr.Request, name: str, repository: str, is_private: bool, token: str
+    ) -> Iterator[list[Any]]:
+        yield from on_status_line(taking.push(request.session_hash, name, repository, is_private, token), 2)
+
+    def saving(save: Callable[[str | None, str], list[Any]]) -> Callable[..., list[Any]]:
+        def handle(request: gr.Request, name: str) -> list[Any]:
+            return next(on_status_line((save(request.session_hash, each) for each in [name]), 2))
+
+        return handle
+
+    def open_recipe(request: gr.Request, path: str | None) -> list[Any]:
+        try:
+            taking.open_recipe(request.session_hash, path)
+        except FusionError as error:
+            return [render_status(str(error), is_error=True), *[gr.skip()] * len(display.components)]
+        except Exception as error:
+            raise as_message(error) from None
+        said = render_status("The controls say what the recipe says.")
+        return [said, *display.show(request.session_hash, [])]
+
+    def stop(request: gr.Request) -> None:
+        taking.handlers.sessions.get(request.session_hash).stop()
+
+    panel.pack.click(make_zip, panel.merge, [panel.status, panel.download], **quiet, api_name="make_zip")
+    given = [panel.merge, panel.repository, panel.is_private, panel.token]
+    panel.push.click(put_on_hub, given, [panel.status, panel.token], **quiet, api_name="push")
+    panel.stop.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
+    for control, save, name in (
+        (panel.recipe, taking.save_recipe, "save_recipe"),
+        (panel.mergekit, taking.save_mergekit, "save_mergekit"),
+        (panel.report, taking.save_report, "save_report"),
+    ):
+        control.click(saving(save), panel.merge, [panel.status, panel.saved], **quiet, api_name=name)
+    for control in panel.formats:
+        kind = str(control.value).lower()
+        save_figure = f"id => ({SAVE_FIGURE})(id, {json.dumps(kind)})"
+        control.click(None, panel.figure, panel.status, js=save_figure)
+    opened = panel.upload.upload(
+        open_recipe, panel.upload, [panel.status, *display.components], **quiet, api_name="open_recipe"
+    )
+    chain(opened)
+    gr.on(
+        [methods.methods.change, methods.pins.change], list_merges, [methods.methods, methods.pins, panel.merge],
+        panel.merge, queue=False, show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
