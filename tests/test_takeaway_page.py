@@ -211,6 +211,9 @@ def test_a_recipe_becomes_the_controls_that_ask_for_it_again(small: Project):  #
     assert request.recipe(small, "regmean") == recipe
 
 
+RULE_FOR_DENSITY = {"method": "ties", "parameters": {}, "rules": [{"parameters": "*", "overrides": {"density": 1}}]}
+
+
 def test_rules_and_scaling_by_depth_come_with_the_recipe(small: Project):  # noqa: F811
     rules = [{"parameters": "ffn", "overrides": {"alpha": 0.5}}, {"parameters": "head", "merge": "movies"}]
     change = {"rules": rules, "base": str(small.base), "layer_scaling": {"shallow": 0.25, "deep": 1.0}}
@@ -226,10 +229,7 @@ def test_rules_and_scaling_by_depth_come_with_the_recipe(small: Project):  # noq
         (lambda v: v["experts"][0].update(model="owner/x", revision="abc"), r"does not have tweets \(owner/x at abc\)"),
         (lambda v: v["experts"][0].update(model="/secret/place/m"), r"does not have tweets \(m\)"),
         (lambda v: v["experts"][0]["calibration"].update(data="/x/other.csv"), "on other.csv, which is no domain"),
-        (
-            lambda v: v.update(method="ties", rules=[{"parameters": "*", "overrides": {"density": 0.5}}]),
-            "rules for other",
-        ),
+        (lambda v: v.update(RULE_FOR_DENSITY), "rules for other"),
         (lambda v: v["statistics"].update(seed=3), "a seed"),
         (lambda v: v.update(heads="own"), "other heads"),
     ],
