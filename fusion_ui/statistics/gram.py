@@ -134,13 +134,19 @@ class GramCollector:
     def _real_rows(self, x: Tensor) -> Float[Tensor, "row n"] | None:
         """The rows that stand for real tokens or whole texts; None where the input is neither."""
         if x.ndim == 3 and x.shape[:2] == self.mask.shape:
-            return x.flatten(0, 1).index_select(0, self.real_tokens)
+            return self._pick(x.flatten(0, 1))
         if x.ndim == 2 and len(x) == self.mask.numel():  # OPT flattens texts and tokens
-            return x.index_select(0, self.real_tokens)
+            return self._pick(x)
         if x.ndim == 2 and len(x) == len(self.mask):
             return x[self.mask.any(1)]
         return None
 
+    def _pick(self, tokens: Float[Tensor, "token n"]) -> Float[Tensor, "row n"]:
+        """The real ones; no copy is made where all are."""
+        is_whole = len(self.real_tokens) == len(tokens)
+        return tokens if is_whole else tokens.index_select(0, self.real_tokens)
+
+    @torch.inference_mode()
     def finish(self) -> tuple[dict[str, Float[Tensor, "_ _"]], dict[str, LinearInput]]:
         """Gram sums by key, and for every linear weight where its Gram is."""
         grams, inputs = {}, {}
