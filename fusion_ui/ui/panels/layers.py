@@ -65,10 +65,11 @@ def build_layers_panel(start: FuseRequest) -> LayersPanel:
         )
         empty = interference_figure(pair_table([], []), FIRST_BETWEEN)
         pairs = live_figure(empty, HEIGHT, "How the experts' changes lie to each other", "pairs-of-experts")
+        # Inside: anything but a tab among the tabs makes the page draw one of them twice.
+        reports, pair_reports = gr.State(pd.DataFrame()), gr.State(pd.DataFrame())
         about = status_line(render_status("Examine a merge to see where its experts pull apart."), "about-pairs")
     for control in (method, quantity, between):  # checked where they are used
         control.preprocess = lambda payload: payload
-    reports, pair_reports = gr.State(pd.DataFrame()), gr.State(pd.DataFrame())
     return LayersPanel(
         method, quantity, examine, status, figure, attention, reports, between, pairs, about, pair_reports
     )
