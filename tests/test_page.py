@@ -251,6 +251,68 @@ def test_a_pinned_setting_stands_beside_the_slider(page: Page) -> None:
     )
 
 
+def test_a_knob_explains_itself_to_the_keyboard(page: Page) -> None:
+    assert page.locator("#alpha input").first.get_attribute("aria-describedby") == "alpha-explained"
+    tip = page.locator("#alpha-explained")
+    assert not tip.is_visible()
+    page.get_by_role("button", name="What is Non-diagonal scaling α?").focus()
+    assert tip.is_visible() and "RegMean" in tip.inner_text() and "diag(G_i)" in tip.inner_text()
+    assert tip.locator("a").get_attribute("href") == "https://openreview.net/forum?id=FCnohuR6AnM"
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+    page.get_by_role("button", name="What is each of these methods?").hover()
+    assert "Simple mean" in page.locator("#methods-explained").inner_text()
+
+
+def choose(page: Page, control: str, option: str) -> None:
+    page.locator(f"{control} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_the_curve_goes_over_another_parameter_and_its_best_value_is_found(page: Page) -> None:
+    choose(page, "#methods", "Task arithmetic")
+    page.keyboard.press("Escape")
+    has_method = """start => {
+      const names = document.querySelector('#accuracy .live-plot').data.map(t => t.name);
+      const isDone = document.querySelector('#status').innerText.includes('Up to date');
+      return isDone && names.some(name => name.startsWith(start));
+    }"""
+    page.wait_for_function(has_method, arg="Task arithmetic", timeout=120_000)
+    choose(page, "#curve-parameter", "Task arithmetic λ")
+    page.wait_for_function("() => document.querySelector('#curve .live-plot').layout.xaxis.title.text === 'λ'")
+    page.locator("#find-best").click()
+    page.wait_for_function(
+        "() => document.querySelector('#found-best').innerText.includes('on select;')", timeout=300_000
+    )
+    best = re.search(r"λ = ([\d.]+) on select", page.inner_text("#found-best"))
+    assert best is not None
+    page.wait_for_function(has_method, arg=f"Task arithmetic λ={best[1]}", timeout=120_000)
+    # Its control was never opened, and keeps the value when another one moves.
+    page.locator("#alpha input[type=number]").fill("0.6")
+    page.locator("#alpha input[type=number]").press("Tab")
+    wait_until_up_to_date(page, 0.6)
+    page.wait_for_function(has_method, arg=f"Task arithmetic λ={best[1]}", timeout=120_000)
+
+
+def test_looking_closer_shows_pairs_of_experts_and_how_regmean_works(page: Page) -> None:
+    page.locator("#closer button").first.click()
+    page.locator("#examine").click()
+    page.wait_for_function(
+        "() => document.querySelector('#about-pairs')?.innerText.includes('from the base')", timeout=300_000
+    )
+    pairs = page.evaluate("() => document.querySelector('#pairs-of-experts .live-plot').data[0]")
+    assert pairs["x"][0] == "tweets · products" and len(pairs["x"]) == 6 and pairs["y"][-1] == "whole model"
+    page.get_by_role("tab", name="How it works").click()
+    assert page.get_by_role("tab", name="How it works").count() == 1, "the tab was drawn twice"
+    page.locator("#how-draw").click()
+    drawn = "name => (document.querySelector('#how .live-plot')?.data || []).some(t => t.name === name)"
+    page.wait_for_function(drawn, arg="RegMean α=0.9", timeout=120_000)
+    page.locator("#alpha input[type=number]").fill("0.3")
+    page.locator("#alpha input[type=number]").press("Tab")
+    page.wait_for_function(drawn, arg="RegMean α=0.3", timeout=30_000)
+    assert "RegMean α=0.3" in page.inner_text("#how-numbers")
+
+
 def test_the_table_downloads_as_csv(page: Page) -> None:
     with page.expect_download() as download:
         page.locator("#download").click()

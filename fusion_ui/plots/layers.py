@@ -40,9 +40,9 @@ QUANTITIES = {
     "moved": Quantity("distance from the mean (1: as far as the experts are)", ".1f"),
     "nearest_expert": Quantity("distance from the nearest expert (1: as far as the base or mean is)", ".1f"),
     "condition_after": Quantity("condition number that was solved for", ".0e", is_logarithmic=True),
-    "cosine": Quantity("mean cosine between the experts' changes", ".2f", ACROSS_ZERO, (-1.0, 1.0)),
-    "apart": Quantity("mean distance between experts, of the weight's own size", ".0%", least=0.01),
-    "opposed": Quantity("entries changed in opposite directions", ".0%", span=(0.0, 1.0)),
+    "cosine": Quantity("cosine between every two experts' changes", ".2f", ACROSS_ZERO, (-1.0, 1.0)),
+    "apart": Quantity("distance between every two experts, of the weight's size", ".0%", least=0.01),
+    "opposed": Quantity("entries that two experts changed in opposite directions", ".0%", span=(0.0, 1.0)),
 }
 
 

@@ -49,6 +49,7 @@ def two_features_figure(picture: TwoFeatures | None, alpha: float) -> Figure:
     titles = (f"weight of input {feature}" for feature in picture.features)
     axes = {
         axis: {"title": {"text": title}, "range": _span([point[k] for point in points]), "zeroline": False}
+        | {"automargin": True}
         for k, (axis, title) in enumerate(zip(("xaxis", "yaxis"), titles, strict=True))
     }
     return new_figure(HEIGHT, traces, **axes)

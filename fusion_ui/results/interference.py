@@ -27,7 +27,8 @@ def pair_table(reports: Iterable[LayerReport], experts: Sequence[str]) -> pd.Dat
     Where there is a base, parameters that it lacks are left out: changes from a base and from a mean do not add up.
 
     Columns:
-        place: the embeddings, each layer, the head, in the order in which the model computes, and the whole model.
+        place: the embeddings, each layer, the head, in the order in which the model computes, and the whole model;
+            without places that were frozen in training.
         first, second: the pair.
         cosine, apart, opposed: as `fusion_ui.merging.interference` has them; missing (NaN) where there is none.
     """
@@ -38,7 +39,8 @@ def pair_table(reports: Iterable[LayerReport], experts: Sequence[str]) -> pd.Dat
         for place in (place_of(report), WHOLE):
             known = found.get(place)
             found[place] = report.interference if known is None else known + report.interference
-    places = sorted(found, key=lambda place: place == WHOLE)
+    is_changed = {place: mean_over_pairs(numbers, "cosine") is not None for place, numbers in found.items()}
+    places = sorted((place for place in found if is_changed[place]), key=lambda place: place == WHOLE)
     frame = pd.DataFrame.from_records(
         [_row(place, found[place], pair, experts) for place in places for pair in found[place].pairs], columns=COLUMNS
     )

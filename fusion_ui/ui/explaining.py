@@ -65,7 +65,8 @@ const describe = () => {
   const control = document.getElementById(box.dataset.of);
   for (const input of control ? control.querySelectorAll('input') : []) input.setAttribute('aria-describedby', tip.id);
 };
-document.addEventListener('focusin', describe);  // the control may be drawn later, or again
+// The control may be drawn later, or again.
+new MutationObserver(describe).observe(element.closest('.explained') || element, {childList: true, subtree: true});
 describe();
 watch('value', draw);
 draw();

@@ -47,7 +47,8 @@ def build_how_panel() -> HowPanel:
             draw = gr.Button("Draw", size="sm", scale=0, min_width=110, elem_id="how-draw")
         status = status_line(render_status("Two experts and two weights of a layer that they share."), "how-status")
         figure = live_figure(two_features_figure(None, 0.0), HEIGHT, "Two experts' errors over two weights", "how")
+        picture = gr.State(None)
         numbers = text_table("how-numbers", "Errors of the experts, their mean and RegMean")
     for control in (layer, first, second):  # checked where they are used: the choices are the project's
         control.preprocess = lambda payload: payload
-    return HowPanel(layer, first, second, draw, status, figure, numbers, gr.State(None))
+    return HowPanel(layer, first, second, draw, status, figure, numbers, picture)

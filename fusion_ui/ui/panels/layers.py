@@ -65,6 +65,8 @@ def build_layers_panel(start: FuseRequest) -> LayersPanel:
         )
         empty = interference_figure(pair_table([], []), FIRST_BETWEEN)
         pairs = live_figure(empty, HEIGHT, "How the experts' changes lie to each other", "pairs-of-experts")
+        # Inside: anything but a tab among the tabs makes the page draw one of them twice.
+        reports, pair_reports = gr.State(pd.DataFrame()), gr.State(pd.DataFrame())
         about = status_line(render_status("Examine a merge to see where its experts pull apart."), "about-pairs")
         # Inside the tab: gradio counts all children of its tabs as tabs.
         reports, pair_reports = gr.State(pd.DataFrame()), gr.State(pd.DataFrame())
