@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gradio as gr
 import pytest
 
 from fusion_ui.methods import METHODS
@@ -23,7 +24,8 @@ def test_every_parameter_is_explained_with_its_methods_formula_and_paper(method:
 def test_a_control_keeps_its_own_value_beside_its_explanation():
     method = METHODS[0]
     declared = declared_parameters(method)["alpha"]
-    control = explained_parameter(method, declared, 0.4, "alpha")
+    with gr.Blocks():
+        control = explained_parameter(method, declared, 0.4, "alpha")
     assert control.elem_id == "alpha" and control.value == 0.4
     assert "0: diagonal only; 1: full Gram." in explain_parameter(method, declared)[0]["text"]
 
