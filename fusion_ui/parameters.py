@@ -24,11 +24,13 @@ class Parameter(ABC):
         label: what the control is called.
         help: one or two sentences beside it.
         symbol: its letter in formulas and legends, where it has one.
+        detail: what else is worth knowing, for those who ask.
     """
 
     label: str
     help: str
     symbol: str = ""
+    detail: str = ""
 
     @abstractmethod
     def accepts(self, value: Any) -> bool:

@@ -14,7 +14,7 @@ from architectures import ARCHITECTURES
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from test_regmean_laws import Merge, Problem, all_alphas, assert_same, both_paths, make_slot, problems
+from test_regmean_laws import Merge, Problem, all_alphas, assert_same, every_path, make_slot, problems
 from test_token_counts import measure_on
 from tiny_models import tiny_bert, tiny_gpt2, write_data, write_experts, write_model
 from torch import nn
@@ -62,7 +62,7 @@ def full_scale(problem: Problem) -> oracles.Array:
     return np.concatenate([problem.scale, np.ones((1, 1))])
 
 
-@both_paths
+@every_path
 @given(problem=problems(), seed=st.integers(0, 2**32 - 1))
 def test_alpha_1_is_least_squares_of_weight_and_bias_together(merge: Merge, problem: Problem, seed: int):
     problem = shift(problem, 0.7)
@@ -75,7 +75,7 @@ def test_alpha_1_is_least_squares_of_weight_and_bias_together(merge: Merge, prob
     assert_same(solve(merge, problem, biases, 1.0) * full_scale(problem), expected, tolerance=TOLERANCE)
 
 
-@both_paths
+@every_path
 @given(problem=problems(), alpha=all_alphas, seed=st.integers(0, 2**32 - 1))
 def test_smaller_alpha_scales_the_off_diagonal_of_the_ones_too(merge: Merge, problem: Problem, alpha: float, seed: int):
     problem = shift(problem, 0.7)
@@ -89,7 +89,7 @@ def test_smaller_alpha_scales_the_off_diagonal_of_the_ones_too(merge: Merge, pro
     assert_same(solve(merge, problem, biases, alpha), expected, full_scale(problem), TOLERANCE)
 
 
-@both_paths
+@every_path
 @given(problem=problems(), seed=st.integers(0, 2**32 - 1))
 def test_alpha_0_gives_the_mean_of_the_biases(merge: Merge, problem: Problem, seed: int):
     biases = draw_biases(problem, seed)

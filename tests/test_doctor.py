@@ -110,7 +110,7 @@ def make_experts(seed: int, num_in: int, num_experts: int = 2) -> list[Array]:
     return [common + 0.1 * generator.standard_normal((num_in, 3)) for _ in range(num_experts)]
 
 
-both_paths = pytest.mark.parametrize("is_prepared", [False, True], ids=["once", "prepared"])
+every_path = pytest.mark.parametrize("is_prepared", [False, True], ids=["once", "prepared"])
 every_alpha = pytest.mark.parametrize("alpha", ALPHAS)
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 
@@ -125,7 +125,7 @@ def check_within_stated_error(
     assert norm((merged - expected) * scale) <= bound
 
 
-@both_paths
+@every_path
 @every_alpha
 @every_dtype
 def test_40_tokens_in_384_dimensions(tmp_path: Path, alpha: float, dtype: torch.dtype, is_prepared: bool):
@@ -155,7 +155,7 @@ def test_40_tokens_in_384_dimensions(tmp_path: Path, alpha: float, dtype: torch.
             assert norm(x @ merged - x @ expert) <= bound
 
 
-@both_paths
+@every_path
 @every_alpha
 def test_one_constant_direction_behind_a_layer_norm(tmp_path: Path, alpha: float, is_prepared: bool):
     rows = [x - x.mean(1, keepdims=True) for x in np.random.default_rng(2).standard_normal((2, 2000, 64))]
@@ -184,7 +184,7 @@ def test_one_constant_direction_behind_a_layer_norm(tmp_path: Path, alpha: float
     check_within_stated_error(rows, experts, merged, report, expected)
 
 
-@both_paths
+@every_path
 @every_alpha
 @every_dtype
 def test_features_never_active(tmp_path: Path, alpha: float, dtype: torch.dtype, is_prepared: bool):
@@ -267,7 +267,7 @@ def check_movement(found: Any, merged: Array, experts: Sequence[Array], base: Ar
     assert found.from_experts == pytest.approx(distances, rel=1e-5, abs=1e-6)
 
 
-@both_paths
+@every_path
 @pytest.mark.parametrize("has_base", [False, True], ids=["mean", "base"])
 @pytest.mark.parametrize("make", [tiny_bert, tiny_gpt2])
 def test_every_number_equals_numpys(workspace, tmp_path: Path, make: Callable, has_base: bool, is_prepared: bool):

@@ -60,10 +60,10 @@ def merge(workspace: Workspace, plan: MergePlan, is_prepared: bool) -> MergedMod
     return workspace.merge(plan)
 
 
-both_paths = pytest.mark.parametrize("is_prepared", [False, True], ids=["once", "prepared"])
+every_path = pytest.mark.parametrize("is_prepared", [False, True], ids=["once", "prepared"])
 
 
-@both_paths
+@every_path
 @pytest.mark.parametrize("make", [tiny_bert, tiny_gpt2])
 def test_a_rule_keeps_mean_base_or_expert(workspace, tmp_path: Path, make, is_prepared: bool):
     # GPT-2 too: its Conv1D weights are stored transposed, and what is kept must not be turned.
@@ -91,7 +91,7 @@ def test_a_rule_keeps_mean_base_or_expert(workspace, tmp_path: Path, make, is_pr
     assert merged.describe()["parameters"].keys() == merged.tensors.keys()
 
 
-@both_paths
+@every_path
 def test_an_override_is_the_merge_with_that_value(workspace, models, is_prepared: bool):
     plan = plan_of(workspace, models, {"parameters": "attention", "overrides": {"alpha": 0.9}})
     merged = merge(workspace, plan, is_prepared)
@@ -111,7 +111,7 @@ def test_an_override_is_the_merge_with_that_value(workspace, models, is_prepared
     assert not torch.allclose(at[0.5].tensors[QUERY], at[0.9].tensors[QUERY], rtol=1e-4)  # else this shows nothing
 
 
-@both_paths
+@every_path
 def test_the_first_rule_that_matches_decides(workspace, models, is_prepared: bool):
     rules = [
         {"parameters": "*.query.weight"},  # an exception to what follows

@@ -297,7 +297,7 @@ def test_the_gradient_is_zero_too_where_task_vectors_leave_directions_free(probl
 
 
 @given(problem=problems(), alpha=st.floats(0, 0.95))
-def test_the_data_free_merge_is_regmean_with_surrogate_grams_on_both_paths(problem: Problem, alpha: float):
+def test_the_data_free_merge_is_regmean_with_surrogate_grams_on_every_path(problem: Problem, alpha: float):
     grams = [oracles.surrogate_gram(u.T) for u in problem.updates]
     transposed = [e.T for e in problem.experts]
     expected = regmean_by_formula(grams, [1] * len(grams), transposed, problem.coefficients, alpha).T

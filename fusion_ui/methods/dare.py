@@ -19,6 +19,8 @@ RANDOM_DENSITY = Range(
     symbol="density",
     help="The chance of each entry to be kept and divided by it, 1 - p in the paper. The same recipe draws the same "
     "entries. 1 keeps all.",
+    detail="What is kept is scaled up so that the change stays the same on average. Fewer entries of different experts "
+    "then meet.",
 )
 
 

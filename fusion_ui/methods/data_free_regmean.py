@@ -41,8 +41,8 @@ class DataFreeRegMean(MergeMethod):
             step=0.01,
             label="Non-diagonal scaling α",
             symbol="α",
-            help="How much of each surrogate's off-diagonal is kept, that is, how far features are taken to go "
-            "together as they do in the expert's own update.",
+            help="How much of each surrogate's off-diagonal is kept: 0 uses the diagonal alone, 1 the whole matrix.",
+            detail="That is how far features are taken to go together as they do in the expert's own update.",
             minimum_label="diagonal only",
             maximum_label="full surrogate",
         ),

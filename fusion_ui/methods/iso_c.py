@@ -43,8 +43,8 @@ class IsoC(MergeMethod):
             step=0.05,
             label="Scaling coefficient λ",
             symbol="λ",
-            help="How much of the merged update is added to the base model. Where many experts pull apart, less than "
-            "all of it may do better.",
+            help="How much of the merged update is added to the base model.",
+            detail="Where many experts pull apart, less than all of it may do better.",
             minimum_label="base model",
         ),
     ] = 1.0

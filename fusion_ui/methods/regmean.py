@@ -21,8 +21,9 @@ ALPHA = Range(
     step=0.01,
     label="Non-diagonal scaling α",
     symbol="α",
-    help="How much of each Gram matrix's off-diagonal is kept, that is, how far features are taken to go together as "
-    "they did in the calibration text. Less is steadier where there is little text.",
+    help="How much of each Gram matrix's off-diagonal is kept: 0 uses the diagonal alone, 1 the whole matrix.",
+    detail="That is how far features are taken to go together as they did in the calibration text. Less is steadier "
+    "where there is little text.",
     minimum_label="diagonal only",
     maximum_label="full Gram",
 )

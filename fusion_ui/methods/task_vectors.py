@@ -24,6 +24,7 @@ SUM_SCALING = Range(
     label="Scaling λ",
     symbol="λ",
     help="How far to go along the sum of the task vectors. At 1 / number of experts it is their mean.",
+    detail="More than that keeps more of every expert, and brings more of what they disagree in.",
     minimum_label="base model",
 )
 MEAN_SCALING = Range(
@@ -32,8 +33,8 @@ MEAN_SCALING = Range(
     step=0.05,
     label="Scaling λ",
     symbol="λ",
-    help="How far to go from the base along the merged task vector, which is about as long as one expert's. Beyond "
-    "1 it extrapolates.",
+    help="How far to go along the merged task vector, which is as long as one expert's.",
+    detail="0 is the base model, 1 the whole of it, and beyond 1 the merge extrapolates.",
     minimum_label="base model",
 )
 

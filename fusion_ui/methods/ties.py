@@ -36,6 +36,7 @@ class Ties(MergeMethod):
             label="Density",
             symbol="density",
             help="The share of each tensor's entries that is kept, those that training changed most. 1 keeps all.",
+            detail="Small changes are mostly noise of training, and dropping them leaves fewer entries to disagree in.",
         ),
     ] = 0.2
     scaling_coefficient: Annotated[float, MEAN_SCALING] = 1.0

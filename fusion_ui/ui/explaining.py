@@ -105,7 +105,7 @@ def explain_parameter(method: type[MergeMethod], declared: Parameter) -> list[di
     if isinstance(declared, Range):
         named = ((declared.minimum, declared.minimum_label), (declared.maximum, declared.maximum_label))
         ends = "; ".join(f"{value:g}: {label}" for value, label in named if label)
-    text = f"{declared.help} {ends}." if ends else declared.help
+    text = " ".join(filter(None, [declared.help, declared.detail, ends and f"{ends}."]))
     return [{"title": declared.label, "text": text}, explain_method(method)]
 
 
