@@ -447,6 +447,11 @@ def test_nothing_is_wider_than_the_window(browser: Browser, address: str, width:
     opened.close()
 
 
+def table_of(*rows: list[str]) -> dict[str, object]:
+    """The table of exceptions as the browser sends it."""
+    return {"headers": ["Parameters", "Merge", "α"], "data": list(rows), "metadata": None}
+
+
 def post_values(change: dict[str, object]) -> list[object]:
     """What the page would post at first, in its order, with some controls set to something else."""
     domains = ["tweets", "products", "movies", "news"]
@@ -454,6 +459,7 @@ def post_values(change: dict[str, object]) -> list[object]:
     controls |= {f"calibration {i}": domains[i] if i < 4 else None for i in range(MAX_EXPERTS)}
     controls |= {f"weight {i}": 1.0 for i in range(MAX_EXPERTS)}
     controls |= {"sentences": 64, "methods": ["regmean"], "pins": [], "references": [], "from zero": False}
+    controls |= {"rules": table_of(["", "", ""]), "is scaled": False, "shallow": 0.5, "deep": 1.0}
     parameters = {f"{m.name} {n}": default for m in METHODS for n, default in default_values(m).items()}
     controls |= {"regmean alpha": 0.9} | parameters | {"sent": None}
     assert change.keys() <= controls.keys()
@@ -470,6 +476,10 @@ def post_values(change: dict[str, object]) -> list[object]:
         ({"calibration 0": "/etc/passwd"}, "passwd"),
         ({"weight 0": -1}, "experts.0.weight"),
         ({"pins": ["{}"]}, "is no setting of a method"),
+        ({"rules": table_of(["ffn", "nobody", ""])}, "'nobody'"),
+        ({"rules": table_of(["ffn", "", "much"])}, "must be a number. Got 'much'"),
+        ({"rules": table_of(*[["ffn", "mean", ""]] * 65)}, "rules"),
+        ({"is scaled": True, "shallow": "deep"}, "'shallow'"),
         ({"pins": ['{"method": "regmean", "parameters": {"alpha": 7}}']}, r"must be a number in \[0, 1\]"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
