@@ -212,7 +212,7 @@ def test_an_exported_recipe_keeps_its_rules_and_repeats_the_merge(workspace, mod
         == (report["parameters"][WORDS])
     )
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "- Rule for `embeddings`: kept the base\n- Rule for `ffn`: alpha = 0.1\n- Experts" in card
+    assert "- Rule for embeddings: kept the base\n- Rule for ffn: alpha = 0.1\n\n" in card
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[FusionError], str]] = {
