@@ -62,7 +62,8 @@ def test_a_language_model_becomes_the_base_and_another_model_does_not(hub, proje
     publish(hub, "owner/base", save_language_model(tmp_path / "base"))
     found = fetch_model(project, "owner/base", "", settings, Progress(), is_base=True)
     based = use_base(project, found)
-    assert based.base == found.directory and remove(based, BASE) == project
+    assert based.base == found.directory and based.base_source == f"{found.source}@{found.revision}"
+    assert remove(based, BASE) == project
     wrong = checkpoint(tmp_path / "wrong", hidden_size=32)
     with pytest.raises(IncompatibleError, match="owner/wrong is not the base of a"):
         use_base(project, wrong)

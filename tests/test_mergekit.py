@@ -28,7 +28,12 @@ def make_recipe(method: str, weights: tuple[float, ...] = (1, 1, 1), **change: A
 def test_parameters_are_those_that_were_measured_to_agree(case: Case):
     recipe = make_recipe(case.method, case.weights, parameters=case.parameters)
     config, job = mergekit_config(recipe), case.job
-    assert config["merge_method"] == case.peer and config["base_model"] == "base"
+    base = config.get("base_model")
+    assert config["merge_method"] == case.peer and (base and base.partition("@")[0]) == case.base
+    if not case.takes_weights:
+        assert not any("parameters" in entry for entry in config["models"])
+        assert config.get("parameters", {}) == pytest.approx(job["parameters"])
+        return
     weights = {entry["model"].partition("@")[0]: entry["parameters"]["weight"] for entry in config["models"]}
     assert weights == pytest.approx(job["parameters"].pop("weight"))
     defaults = {"lambda": 1.0}

@@ -138,7 +138,7 @@ def use_statistics(project: Project, expert: str, path: Path, folder: Path) -> P
 def remove(project: Project, name: str) -> Project:
     """The project without the model and the domain of that name; `BASE` takes away the base."""
     if name == BASE:
-        return replace(project, base=None)
+        return replace(project, base=None, base_source=None)
     experts = [e for e in project.experts if e.name != name]
     domains = tuple(d for d in project.domains if d.name != name)
     known = {d.name for d in domains}
