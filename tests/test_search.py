@@ -73,7 +73,7 @@ class Synthetic(Candidate):
                 d.domain.name: torch.tensor(
                     [
                         [float(y == label) if is_right else float(y != label) for y in range(2)]
-                        for label, is_right in zip(d.labels[:count], self.right[d.domain.name], strict=False)
+                        for label, is_right in zip(d.labels[:count], self.right[d.domain.name][:count], strict=True)
                     ]
                 )
                 for d in evaluation.domains

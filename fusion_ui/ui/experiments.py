@@ -99,7 +99,8 @@ class Experimenting(LongWork):
     def order_of(self, session_id: str | None, included: Sequence[Any], order: Any) -> dict[str, Any]:
         """The list of experts that take part, in the order it had, and what is new at its end."""
         project = self.handlers.sessions.get(session_id).project
-        names = [e.name for e, is_included in zip(project.experts, included, strict=False) if is_included]
+        boxes = included[: len(project.experts)]  # the page has a row for each expert that there is room for
+        names = [e.name for e, is_included in zip(project.experts, boxes, strict=True) if is_included]
         return _put_in_order(project, names, order)
 
     def follow_project(self, session_id: str | None, order: Any) -> list[Any]:
