@@ -23,7 +23,7 @@ from fusion_ui.progress import Progress
 from fusion_ui.settings import read_settings
 from fusion_ui.statistics.gram import accumulate_grams, linear_modules
 from fusion_ui.statistics.measure import encode_sample
-from fusion_ui.tasks.sequence_classification import load_model
+from fusion_ui.tasks import load_model
 from fusion_ui.ui.request import default_request
 from fusion_ui.workspace import Workspace
 

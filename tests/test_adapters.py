@@ -16,7 +16,7 @@ from fusion_ui.checkpoints.finding import find_checkpoint
 from fusion_ui.errors import CheckpointError
 from fusion_ui.merging.preflight import check_recipe
 from fusion_ui.merging.recipe import parse_recipe, read_recipe
-from fusion_ui.tasks.sequence_classification import load_model
+from fusion_ui.tasks import load_model
 from fusion_ui.workspace import Workspace
 
 

@@ -18,7 +18,8 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.evaluation.candidates import checkpoint_candidate
 from fusion_ui.merging.recipe import parse_recipe
 from fusion_ui.settings import Settings
-from fusion_ui.tasks.sequence_classification import Tokenizer, load_model
+from fusion_ui.tasks import load_model
+from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.workspace import Workspace
 
 ALPHA, NUM_TEXTS = 0.9, 24

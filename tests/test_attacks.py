@@ -26,7 +26,7 @@ from fusion_ui.errors import CheckpointError, FusionError, SourceError, StoppedE
 from fusion_ui.progress import Progress
 from fusion_ui.sources.hub import is_repository_id
 from fusion_ui.sources.upload import UploadLimits, receive_upload
-from fusion_ui.tasks.sequence_classification import load_model
+from fusion_ui.tasks import load_model
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ from fusion_ui.statistics.bundle import write_statistic
 from fusion_ui.statistics.gram import append_ones
 from fusion_ui.statistics.sharing import explain_revealing, find_revealing, keep_diagonals
 from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
-from fusion_ui.tasks.sequence_classification import Tokenizer, load_model
+from fusion_ui.tasks import load_model
+from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.workspace import Workspace
 
 TOLERANCE = 1e-9

@@ -13,11 +13,12 @@ from tiny_project import write_project
 from fusion_ui.errors import RecipeError
 from fusion_ui.evaluation.candidates import SingleModel
 from fusion_ui.evaluation.comparison import CandidateScores
-from fusion_ui.evaluation.scores import DomainScore, Role, mean_interval, wilson_interval
+from fusion_ui.evaluation.scores import DomainScore, Role, mean_interval
 from fusion_ui.methods import METHODS
 from fusion_ui.parameters import Range, declared_parameters
 from fusion_ui.results.curve import MEAN, curve_table
 from fusion_ui.settings import Settings
+from fusion_ui.tasks.metrics import wilson_interval
 from fusion_ui.ui.curve_choice import CurveChoice, coarse_to_fine, curve_choices
 from fusion_ui.ui.handlers import Handlers
 from fusion_ui.ui.request import FuseRequest

@@ -31,7 +31,8 @@ from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
 from fusion_ui.statistics.sharing import leave_out
 from fusion_ui.statistics.statistic import LinearInput, Statistic, StatisticKind, StatisticSettings
-from fusion_ui.tasks.sequence_classification import Tokenizer, load_model
+from fusion_ui.tasks import load_model
+from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.workspace import Workspace
 
 ROUNDING = float(np.finfo(np.float32).eps)

@@ -19,7 +19,7 @@ from fusion_ui.domains import summary as summaries
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.summary import DomainSummary, TokenLengths, summarise
 from fusion_ui.plots.domain_summary import MAX_BARS, MAX_BINS, domain_summary_figure
-from fusion_ui.tasks.sequence_classification import Tokenizer
+from fusion_ui.tasks.tokenizer import Tokenizer
 
 
 class Words:

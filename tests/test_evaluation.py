@@ -27,9 +27,11 @@ from fusion_ui.errors import StoppedError
 from fusion_ui.evaluation.candidates import Evaluation, SingleModel, checkpoint_candidate
 from fusion_ui.evaluation.combined import Ensemble
 from fusion_ui.evaluation.scores import Role
+from fusion_ui.evaluation.stream import EncodedDomain
 from fusion_ui.merging.recipe import parse_recipe
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
+from fusion_ui.tasks.sequence_classification import SequenceClassification
 from fusion_ui.workspace import Workspace
 
 
@@ -37,6 +39,14 @@ def make_domain(name: str, num_texts: int, seed: int = 0) -> Domain:
     """Each text's label says whether its first word is an even one, so a label on a wrong text shows."""
     texts = random_texts(num_texts, seed)
     return Domain(name, name.title(), "report", texts, tuple(LABELS[int(text.split()[0][1:]) % 2] for text in texts))
+
+
+def encoded_as(labels: tuple[int, ...], name: str = "news") -> EncodedDomain:
+    """A domain whose examples, in order, have these positions of labels; its texts do not matter."""
+    domain = make_domain(name, len(labels))
+    texts = (EncodedText((0,)),) * len(labels)
+    task = SequenceClassification()
+    return EncodedDomain(domain, texts, labels, tuple(range(len(labels))), task, task.metrics[0])
 
 
 DOMAINS = [make_domain("news", 130, seed=1), make_domain("tweets", 40, seed=2)]
@@ -147,7 +157,7 @@ def test_every_text_keeps_its_own_label_and_is_there_once(evaluation):
         texts = [text_of(text) for text in encoded.texts]
         assert sorted(texts) == sorted(encoded.domain.texts)
         assert texts != list(encoded.domain.texts)  # in another order than the file's, which may be sorted
-        assert [int(text.split()[0][1:]) % 2 for text in texts] == list(encoded.labels)
+        assert [int(text.split()[0][1:]) % 2 for text in texts] == list(encoded.targets)
 
 
 def test_scores_come_in_growing_chunks_with_their_counts(workspace, evaluation):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from fusion_ui.evaluation.experiments import Experiment, expert_candidates
 from fusion_ui.evaluation.growth import GrowthPoint, keep_in_domain, run_growth
 from fusion_ui.evaluation.paired import paired_difference
 from fusion_ui.evaluation.pairs import compare_with_experts, run_pairs
-from fusion_ui.evaluation.scores import mean_interval, wilson_interval
+from fusion_ui.evaluation.scores import mean_interval
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
 from fusion_ui.merging.subsets import pair_recipes, plain_recipe, prefix_recipes, restrict_recipe
 from fusion_ui.plots.growth import growth_figure
@@ -36,6 +37,7 @@ from fusion_ui.plots.pairs import QUANTITIES, pairs_figure
 from fusion_ui.progress import Progress
 from fusion_ui.results.experiments import growth_headers, growth_row, growth_table, pair_table
 from fusion_ui.settings import Settings
+from fusion_ui.tasks.metrics import wilson_interval
 from fusion_ui.workspace import Workspace
 
 NAMES = ("news", "tweets", "films")
@@ -140,7 +142,7 @@ def test_a_pair_without_domains_of_its_own_has_only_others(ten: Evaluation):
 
 def restrict(evaluation: Evaluation, names: str) -> Evaluation:
     domains = tuple(d for d in evaluation.domains if d.domain.name in names)
-    return Evaluation(domains, evaluation.label_names, evaluation.tokenizer, "key", evaluation.store, 768)
+    return replace(evaluation, domains=domains)
 
 
 answers = st.lists(st.tuples(*[st.booleans()] * 3), min_size=1, max_size=12)
@@ -186,7 +188,7 @@ def test_growth_by_hand(ten: Evaluation):
     # one is and the label is the first of the two, which wins a tie.
     assert one.ensemble and two.ensemble and [s.value for s in one.ensemble.scores] == [0.6, 0.8, 0.7]
     for score, encoded in zip(two.ensemble.scores, ten.domains, strict=True):
-        pairs = zip(GROWING["a"][score.domain], GROWING["b"][score.domain], encoded.labels, strict=True)
+        pairs = zip(GROWING["a"][score.domain], GROWING["b"][score.domain], encoded.targets, strict=True)
         assert score.num_correct == sum((a and b) or ((a or b) and label == 0) for a, b, label in pairs)
 
 
@@ -352,7 +354,7 @@ def by_hand(workspace: Workspace, recipe: MergeRecipe, names: tuple[str, ...], e
     found = []
     for encoded in evaluation.domains:
         right = 0
-        for text, label in zip(encoded.texts, encoded.labels, strict=True):
+        for text, label in zip(encoded.texts, encoded.targets, strict=True):
             ((_, logits),) = ((b, compute(b)) for b in batches_of(text))
             right += int(logits[0].argmax()) == label
         found.append(right / len(encoded))

@@ -21,6 +21,9 @@ from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.progress import Progress
 from fusion_ui.solving.treatment import Treatment
 from fusion_ui.statistics.fisher import accumulate_fisher
+from fusion_ui.tasks.sequence_classification import SequenceClassification
+
+TASK = SequenceClassification()
 
 
 def make_slot(experts: Sequence[Array], fishers: Sequence[Array], coefficients: Sequence[float]) -> ParameterSlot:
@@ -133,7 +136,7 @@ three_labels = partial(tiny_bert, labels=("negative", "neutral", "positive"))
 def measured(request: pytest.FixtureRequest):
     """A tiny model, a few texts, and its Fisher information as the code under test finds it."""
     model, tokens = request.param(seed=3), random_tokens(5, seed=3)
-    return model, tokens, accumulate_fisher(model, [EncodedText(ids) for ids in tokens], Progress())
+    return model, tokens, accumulate_fisher(TASK, model, [EncodedText(ids) for ids in tokens], Progress())
 
 
 def test_information_equals_brute_force_example_by_example(measured):
@@ -172,7 +175,7 @@ def test_the_model_is_left_as_it_was():
     before = {name: p.clone() for name, p in model.named_parameters()}
     state = [(p.requires_grad, p.grad) for p in model.parameters()]
     sparse = [m.sparse for m in model.modules() if isinstance(m, torch.nn.Embedding)]
-    accumulate_fisher(model, [EncodedText(ids) for ids in random_tokens(2)], Progress())
+    accumulate_fisher(TASK, model, [EncodedText(ids) for ids in random_tokens(2)], Progress())
     assert [(p.requires_grad, p.grad) for p in model.parameters()] == state
     assert [m.sparse for m in model.modules() if isinstance(m, torch.nn.Embedding)] == sparse
     assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
@@ -188,7 +191,7 @@ def test_it_stops_between_texts_and_restores_the_model_even_then():
 
     progress = Progress(note)
     with pytest.raises(StoppedError):
-        accumulate_fisher(model, [EncodedText(ids) for ids in random_tokens(4)], progress)
+        accumulate_fisher(TASK, model, [EncodedText(ids) for ids in random_tokens(4)], progress)
     assert seen == [0.0, 0.25]
     assert not any(p.requires_grad for p in model.parameters())
     assert not any(m.sparse for m in model.modules() if isinstance(m, torch.nn.Embedding))

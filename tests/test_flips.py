@@ -26,10 +26,11 @@ from fusion_ui.evaluation.candidates import Evaluation, SingleModel, checkpoint_
 from fusion_ui.evaluation.confusion import Confusion, count_confusion
 from fusion_ui.evaluation.flips import FlipKind, filter_flips, find_flips
 from fusion_ui.evaluation.paired import paired_difference
-from fusion_ui.evaluation.scores import Role, find_probabilities, find_right, score_logits
+from fusion_ui.evaluation.scores import Role, score_rows
 from fusion_ui.plots.confusion import confusion_figure
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
+from fusion_ui.tasks.sequence_classification import find_probabilities
 from fusion_ui.workspace import Workspace
 
 THREE = ("bad", "fair", "good")
@@ -120,12 +121,10 @@ def test_sums_agree_with_the_scores(tmp_path_factory: pytest.TempPathFactory, mo
     one, two = (torch.tensor([rows[i][side] for i in encoded.order]) for side in (1, 2))
     report = find_flips({"news": one}, {"news": two}, evaluation)
     (counted,) = report.domains
-    scores = [score_logits(logits, encoded.labels, "news", "report", Role.IN_DOMAIN) for logits in (one, two)]
+    scores = [score_rows(encoded, logits, Role.IN_DOMAIN) for logits in (one, two)]
     assert counted.num_fixed - counted.num_broken == scores[0].num_correct - scores[1].num_correct
     assert counted.num_flips == int((one.argmax(1) != two.argmax(1)).sum()) == len(report.flips)
-    assert counted.difference == paired_difference(
-        (find_right(one, encoded.labels),), (find_right(two, encoded.labels),)
-    )
+    assert counted.difference == paired_difference((encoded.find_right(one),), (encoded.find_right(two),))
     assert [flip.confidence for flip in report.flips] == sorted((f.confidence for f in report.flips), reverse=True)
     confusion = count_confusion(one, encoded, THREE)
     assert (confusion.num_correct, confusion.num_examples) == (scores[0].num_correct, len(rows))

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from fusion_ui.cli.application import app
 from fusion_ui.errors import RecipeError
-from fusion_ui.evaluation.scores import DomainScore, Role, wilson_interval
+from fusion_ui.evaluation.scores import DomainScore, Role
 from fusion_ui.results.difference import compare_merges
 from fusion_ui.results.history import (
     MAX_AGE,
@@ -38,6 +38,7 @@ from fusion_ui.results.history import (
 )
 from fusion_ui.results.store import HistoryStore
 from fusion_ui.settings import read_settings
+from fusion_ui.tasks.metrics import wilson_interval
 
 ME, YOU = "0" * 32, "1" * 32
 SETTINGS = {"experts": ["a", "b"], "weights": {}, "methods": ["regmean"]}

@@ -15,7 +15,7 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError, IncompatibleError, RecipeError
 from fusion_ui.evaluation.candidates import checkpoint_candidate
 from fusion_ui.evaluation.combined import Ensemble
-from fusion_ui.evaluation.scores import Role, score_logits
+from fusion_ui.evaluation.scores import Role, score_rows
 from fusion_ui.merging.labels import Heads, align_labels
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
 from fusion_ui.progress import Progress
@@ -160,9 +160,9 @@ def test_every_head_answers_its_own_domain_and_unknown_labels_are_never_chosen(s
         *_, alone = checkpoint_candidate("m", "M", exported).stream(evaluation, Progress())
         torch.testing.assert_close(logits[name], alone[name], equal_nan=True, rtol=1e-4, atol=1e-5)
         encoded = next(d for d in evaluation.domains if d.domain.name == name)
-        score = score_logits(logits[name], encoded.labels, name, "report", Role.IN_DOMAIN)
+        score = score_rows(encoded, logits[name], Role.IN_DOMAIN)
         known = logits[name].nan_to_num(nan=-1e9).argmax(1).tolist()
-        assert score.num_correct == sum(k == y for k, y in zip(known, encoded.labels, strict=True))
+        assert score.num_correct == sum(k == y for k, y in zip(known, encoded.targets, strict=True))
 
 
 def test_the_ensemble_averages_a_label_over_the_members_that_know_it(settings, tmp_path: Path):

@@ -30,7 +30,8 @@ from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
 from fusion_ui.statistics.measure import measure
 from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
-from fusion_ui.tasks.sequence_classification import Tokenizer, model_inputs
+from fusion_ui.tasks.inputs import model_inputs
+from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.workspace import Workspace
 
 

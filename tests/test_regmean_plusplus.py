@@ -29,7 +29,8 @@ from fusion_ui.statistics.bundle import write_statistic
 from fusion_ui.statistics.measure import measure
 from fusion_ui.statistics.stages import BlockRelay, find_stages
 from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
-from fusion_ui.tasks.sequence_classification import Tokenizer, load_model
+from fusion_ui.tasks import load_model
+from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.workspace import Workspace
 
 WORDS = "bert.embeddings.word_embeddings.weight"

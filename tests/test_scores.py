@@ -7,18 +7,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_evaluation import encoded_as
 from tiny_models import LABELS
 
 from fusion_ui.domains.batches import EncodedText, make_batches
 from fusion_ui.domains.labels import encode_labels
 from fusion_ui.errors import DomainError
-from fusion_ui.evaluation.scores import Role, score_logits, wilson_interval
+from fusion_ui.evaluation.scores import Role, score_rows
 from fusion_ui.evaluation.stream import chunk_ends
+from fusion_ui.tasks.metrics import wilson_interval
 
 
 def test_a_score_counts_what_is_right():
     logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [5.0, 0.0]])
-    score = score_logits(logits, (0, 1, 1, 0), "news", "select", Role.IN_DOMAIN)
+    score = score_rows(encoded_as((0, 1, 1, 0)), logits, Role.IN_DOMAIN)
     assert (score.num_correct, score.num_examples, score.num_total) == (2, 3, 4)
     assert score.value == pytest.approx(2 / 3)
     assert (score.low, score.high) == pytest.approx(oracles.wilson_interval(2, 3))

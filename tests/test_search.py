@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_evaluation import make_domain
+from test_evaluation import encoded_as, make_domain
 from tiny_models import LABELS, write_data, write_experts
 from torch import Tensor
 
@@ -26,7 +26,7 @@ from fusion_ui.errors import DomainError, ParameterError, StoppedError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel
 from fusion_ui.evaluation.comparison import compare
 from fusion_ui.evaluation.paired import Right, paired_difference
-from fusion_ui.evaluation.scores import DomainScore, Role, mean_interval, score_logits
+from fusion_ui.evaluation.scores import DomainScore, Role, mean_interval, score_rows
 from fusion_ui.evaluation.search import BestValue, SearchOutcome, SearchRow, look_ends, search_best
 from fusion_ui.evaluation.stream import chunk_ends
 from fusion_ui.merging.plan import MergePlan
@@ -73,7 +73,7 @@ class Synthetic(Candidate):
                 d.domain.name: torch.tensor(
                     [
                         [float(y == label) if is_right else float(y != label) for y in range(2)]
-                        for label, is_right in zip(d.labels[:count], self.right[d.domain.name][:count], strict=True)
+                        for label, is_right in zip(d.targets[:count], self.right[d.domain.name][:count], strict=True)
                     ]
                 )
                 for d in evaluation.domains
@@ -258,9 +258,10 @@ def test_the_interval_of_a_mean_is_that_of_its_scores():
         0.7 + math.hypot(0.05, 0.1) / 2
     )
     generator, num_held = np.random.default_rng(8), 0
+    encoded = encoded_as((0,) * 100)
     for _ in range(300):
         logits = [torch.tensor(np.stack([generator.uniform(size=100) < p, np.full(100, 0.5)], 1)) for p in (0.9, 0.7)]
-        scores = [score_logits(found.float(), (0,) * 100, "d", "select", Role.IN_DOMAIN) for found in logits]
+        scores = [score_rows(encoded, found.float(), Role.IN_DOMAIN) for found in logits]
         low, high = mean_interval(scores)
         num_held += low <= 0.8 <= high
     assert num_held >= 0.93 * 300

@@ -24,7 +24,6 @@ from fusion_ui.domains.batches import make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import MergeError, StoppedError
 from fusion_ui.evaluation.candidates import checkpoint_candidate
-from fusion_ui.evaluation.scores import wilson_interval
 from fusion_ui.merging.recipe import parse_recipe, read_recipe
 from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project, read_split
@@ -34,6 +33,7 @@ from fusion_ui.sources.archive import zip_directory
 from fusion_ui.sources.files import sha256_of
 from fusion_ui.takeaway.exporting import Scoring, exported_candidate, take_away
 from fusion_ui.takeaway.packing import pack
+from fusion_ui.tasks.metrics import wilson_interval
 from fusion_ui.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent

@@ -33,7 +33,7 @@ from fusion_ui.statistics.measure import measure
 from fusion_ui.statistics.sharing import check_belongs, explain_revealing
 from fusion_ui.statistics.statistic import Statistic, StatisticKind, StatisticSettings
 from fusion_ui.statistics.token_counts import count_tokens
-from fusion_ui.tasks.sequence_classification import Tokenizer
+from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.workspace import Workspace
 
 WORDS = "bert.embeddings.word_embeddings.weight"

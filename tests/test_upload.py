@@ -21,7 +21,8 @@ from fusion_ui.domains.batches import EncodedText
 from fusion_ui.errors import StoppedError
 from fusion_ui.progress import Progress
 from fusion_ui.sources.upload import UploadLimits, receive_upload
-from fusion_ui.tasks.sequence_classification import Tokenizer, load_model
+from fusion_ui.tasks import load_model
+from fusion_ui.tasks.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from fusion_ui.checkpoints.checkpoint import TOKENIZER_FILES, Checkpoint
 from fusion_ui.checkpoints.heads import output_parameters
-from fusion_ui.checkpoints.loading import load_classifier
+from fusion_ui.checkpoints.loading import load_pretrained
 from fusion_ui.errors import CheckpointError
 from fusion_ui.sources.files import replace_directory
 
@@ -77,7 +77,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
 
     shapes = _shapes(adapter)
     try:
-        model, info = load_classifier(base, output_loading_info=True, **_head_size(shapes))
+        model, info = load_pretrained(base, output_loading_info=True, **_head_size(shapes))
         missing = [name for name in info["missing_keys"] if not any(name in key for key in shapes)]
         if missing:
             raise CheckpointError(

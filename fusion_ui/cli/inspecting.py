@@ -76,7 +76,7 @@ def _open(data: str) -> tuple[Any, Callable[..., Any]]:
 
 def _find_tokenizer(model: str) -> Any:
     from fusion_ui.checkpoints.finding import find_checkpoint
-    from fusion_ui.tasks.sequence_classification import Tokenizer
+    from fusion_ui.tasks.tokenizer import Tokenizer
 
     settings = open_workspace().settings
     return Tokenizer(find_checkpoint(model, model, settings), settings.max_tokens_per_text)

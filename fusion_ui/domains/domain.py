@@ -18,6 +18,7 @@ class Domain:
         texts: the sentences.
         labels: label name of each sentence; empty where the text has no labels.
         pairs: second text of each example, where a model judges pairs; else empty.
+        metric: what answers are scored by; None is the usual metric of the task.
         notes: sentences on what was decided while reading, such as how many rows were left out; not compared.
     """
 
@@ -28,6 +29,7 @@ class Domain:
     labels: tuple[str, ...]
     pairs: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
+    metric: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:

@@ -91,8 +91,8 @@ def load_hub_domain(
         notes = _note_missing(labels, names, is_sample=len(rows) == num_examples)
     texts = tuple(_text(row[text_column], what, text_column) for row in rows)
     # Only where there are pairs: a single text is not a pair whose second half is empty.
-    pairs = {"pairs": tuple(_text(row[pair_column], what, pair_column) for row in rows)} if pair_column else {}
-    return Domain(name, title or name, split, texts, labels, **pairs, notes=notes)
+    pairs = tuple(_text(row[pair_column], what, pair_column) for row in rows) if pair_column else ()
+    return Domain(name, title or name, split, texts, labels, pairs, notes)
 
 
 def class_names(layout: DatasetLayout, config: str, schema: ParquetSchema | None, column: str) -> tuple[str, ...]:

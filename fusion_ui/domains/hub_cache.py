@@ -38,7 +38,8 @@ def read_hub_domain(cache: Path, repository: str, name: str, **options: Any) -> 
             raise
         kept = json.loads(path.read_text(encoding="ascii"))
         mark_used(path)
-        return Domain(name, options.get("title") or name, kept["split"], *(tuple(kept[part]) for part in PARTS))
+        texts, labels, pairs, notes = (tuple(kept[part]) for part in PARTS)
+        return Domain(name, options.get("title") or name, kept["split"], texts, labels, pairs, notes)
     cache.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as temporary:  # in ASCII: text of the hub may hold what no encoding takes
         temporary.write_text(json.dumps({part: getattr(domain, part) for part in ("split", *PARTS)}), encoding="ascii")

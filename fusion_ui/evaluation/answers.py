@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-
-from jaxtyping import Float
-from torch import Tensor
+from dataclasses import replace
 
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
-from fusion_ui.evaluation.scores import find_answers, find_probabilities
 from fusion_ui.evaluation.stream import Logits
 from fusion_ui.progress import Progress
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The label that a model chose, and how probable it said that is."""
-
-    label: str
-    probability: float
-
-
-def read_answers(logits: Float[Tensor, "example label"], label_names: tuple[str, ...]) -> list[Answer]:
-    """The answer to each example."""
-    chosen = find_answers(logits)
-    probabilities = find_probabilities(logits).gather(1, chosen[:, None])[:, 0]
-    return [Answer(label_names[c], p) for c, p in zip(chosen.tolist(), probabilities.tolist(), strict=True)]
 
 
 def collect_logits(answering: Mapping[str, Candidate], evaluation: Evaluation, progress: Progress) -> Logits:

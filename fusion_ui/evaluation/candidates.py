@@ -5,11 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 
-import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
@@ -21,7 +19,9 @@ from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain, Logits, chunk_ends, compute_chunk, encode_domain
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
-from fusion_ui.tasks.sequence_classification import Tokenizer, compute_logits, load_model
+from fusion_ui.tasks import find_task, load_model
+from fusion_ui.tasks.task import Task
+from fusion_ui.tasks.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,7 @@ class Evaluation:
 
     domains: tuple[EncodedDomain, ...]
     label_names: tuple[str, ...]
+    task: Task
     tokenizer: Tokenizer
     key: str
     store: LogitsMemory
@@ -68,11 +69,12 @@ def make_evaluation(
     Raises:
         DomainError: a domain has a label that the model does not know.
     """
-    tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
+    task, tokenizer = find_task(checkpoint.config), Tokenizer(checkpoint, settings.max_tokens_per_text)
     label_names = label_names or checkpoint.label_names
-    encoded = tuple(encode_domain(name_numbers(d, label_names, own_labels), tokenizer, label_names) for d in domains)
+    named = (name_numbers(domain, label_names, own_labels) for domain in domains)
+    encoded = tuple(encode_domain(domain, task, tokenizer, label_names) for domain in named)
     key = f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}"
-    return Evaluation(encoded, label_names, tokenizer, key, store, settings.max_tokens_per_batch)
+    return Evaluation(encoded, label_names, task, tokenizer, key, store, settings.max_tokens_per_batch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,15 +138,8 @@ class SingleModel(Candidate):
                 evaluation.remember(self.key, known)
             if (count := sum(map(len, known.values()))) > shown:
                 shown = count
-                yield {name: self._arrange(logits, evaluation.label_names) for name, logits in known.items()}
-
-    def _arrange(self, logits: Float[Tensor, "text _"], names: tuple[str, ...]) -> Float[Tensor, "text label"]:
-        """One column for each of `names`; NaN for a label that the model does not know."""
-        if names == self.label_names:
-            return logits
-        own = {name.casefold(): column for column, name in enumerate(self.label_names)}
-        unknown = torch.full((len(logits),), torch.nan)
-        return torch.stack([logits[:, own[n.casefold()]] if n.casefold() in own else unknown for n in names], dim=1)
+                arrange, names = evaluation.task.arrange, evaluation.label_names
+                yield {name: arrange(rows, self.label_names, names) for name, rows in known.items()}
 
 
 def checkpoint_candidate(
@@ -167,7 +162,7 @@ def checkpoint_candidate(
         if skeleton is not None and _computes_alike(skeleton, checkpoint):
             return bind_weights(skeleton, {name: checkpoint.tensors.read(name) for name in checkpoint.tensors.names})
         model = _cached_model(checkpoint.fingerprint, checkpoint)
-        return lambda batch: compute_logits(model, batch)
+        return partial(find_task(checkpoint.config).compute_rows, model)
 
     names = tuple((labels or {}).get(label, label) for label in checkpoint.label_names)
     return SingleModel(name, title, f"checkpoint {checkpoint.fingerprint}", color, True, names, load)
@@ -187,8 +182,8 @@ def bind_weights(skeleton: Checkpoint, tensors: Mapping[str, Tensor]) -> Callabl
         CheckpointError: the architecture has a parameter that the merge does not have.
     """
     model = _cached_model(skeleton.fingerprint, skeleton)
-    weights = _match_names(model, tensors)
-    return lambda batch: compute_logits(model, batch, weights)
+    task, weights = find_task(skeleton.config), _match_names(model, tensors)
+    return lambda batch: task.compute_rows(model, batch, weights)
 
 
 @lru_cache(maxsize=2)

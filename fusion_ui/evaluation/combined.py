@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from fusion_ui.domains.domain import Domain
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel
 from fusion_ui.evaluation.stream import Logits
 from fusion_ui.progress import Progress
+from fusion_ui.tasks.task import Task
 
 ENSEMBLE_COLOR = "#159a86"
 
 
 @dataclass(frozen=True, eq=False)
 class Ensemble(Candidate):
-    """The mean of several models' logits: as many forward passes as there are members.
-
-    A label that some members do not know is averaged over those that do.
-    """
+    """Several models' answers put together as their task does it (the mean of logits): as many passes as members."""
 
     members: tuple[Candidate, ...]
 
@@ -29,7 +26,8 @@ class Ensemble(Candidate):
         """Logits of the first examples of every domain, more with every step, until all are there."""
         for latest in _in_step([member.stream(evaluation, progress) for member in self.members]):
             yield {
-                d.domain.name: _mean_logits([logits[d.domain.name] for logits in latest]) for d in evaluation.domains
+                d.domain.name: _combine(d.task, [logits[d.domain.name] for logits in latest])
+                for d in evaluation.domains
             }
 
     def is_known(self, evaluation: Evaluation) -> bool:
@@ -93,6 +91,7 @@ def _in_step(streams: Sequence[Iterator[Logits]]) -> Iterator[list[Logits]]:
             yield list(latest)
 
 
-def _mean_logits(logits: Sequence[Tensor]) -> Tensor:
-    count = min(map(len, logits))
-    return torch.stack([rows[:count] for rows in logits]).nanmean(0)
+def _combine(task: Task, members: Sequence[Tensor]) -> Tensor:
+    """The ensemble's rows for the texts that all members answered."""
+    count = min(map(len, members))
+    return task.combine([rows[:count] for rows in members])

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fusion_ui.evaluation.scores import find_answers, wilson_interval
 from fusion_ui.evaluation.stream import EncodedDomain
+from fusion_ui.tasks.metrics import wilson_interval
+from fusion_ui.tasks.sequence_classification import find_answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ def count_confusion(
         label_names: what the columns of `logits` stand for.
     """
     size = len(label_names)
-    truth = torch.tensor(encoded.labels[: len(logits)], dtype=torch.long)
+    truth = torch.tensor(encoded.targets[: len(logits)], dtype=torch.long)
     cells = truth * size + find_answers(logits)
     counts = torch.bincount(cells, minlength=size * size).reshape(size, size)
     occurs = ((counts.sum(0) + counts.sum(1)) > 0).nonzero()[:, 0].tolist()

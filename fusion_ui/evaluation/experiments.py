@@ -10,7 +10,6 @@ from torch import Tensor
 
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, checkpoint_candidate
 from fusion_ui.evaluation.comparison import CandidateScores, score_candidate
-from fusion_ui.evaluation.scores import find_right
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.merging.subsets import Names
 from fusion_ui.progress import Progress
@@ -65,7 +64,7 @@ class Experiment:
             progress.report(MERGING + (1 - MERGING) * done / total, f"{done:,} of {total:,} sentences")
         return Answers(
             score_candidate(candidate, logits, self.evaluation, in_domain),
-            {d.domain.name: find_right(logits[d.domain.name], d.labels) for d in domains},
+            {d.domain.name: d.find_right(logits[d.domain.name]) for d in domains},
         )
 
 

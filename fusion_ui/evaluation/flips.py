@@ -9,11 +9,10 @@ from enum import StrEnum
 from typing import Any
 
 from fusion_ui.errors import DomainError
-from fusion_ui.evaluation.answers import Answer, read_answers
 from fusion_ui.evaluation.candidates import Evaluation
 from fusion_ui.evaluation.paired import Difference, Right, paired_difference
-from fusion_ui.evaluation.scores import find_right
 from fusion_ui.evaluation.stream import Logits
+from fusion_ui.tasks.task import Answer
 
 
 class FlipKind(StrEnum):
@@ -107,12 +106,12 @@ def find_flips(model: Logits, other: Logits, evaluation: Evaluation) -> FlipRepo
     rights: list[tuple[Right, Right]] = []
     names = evaluation.label_names
     for encoded in evaluation.domains:
-        name, labels = encoded.domain.name, encoded.labels
-        if name not in model or name not in other or not labels:
+        name, task, tokenizer = encoded.domain.name, encoded.task, evaluation.tokenizer
+        if name not in model or name not in other or not encoded.targets:
             continue
-        right: Right = (find_right(model[name], labels),)
-        other_right: Right = (find_right(other[name], labels),)
-        answers = [read_answers(logits[name], names) for logits in (model, other)]
+        right: Right = (encoded.find_right(model[name]),)
+        other_right: Right = (encoded.find_right(other[name]),)
+        answers = [task.read_answers(logits[name], names, tokenizer) for logits in (model, other)]
         found: list[Flip] = []
         for i, (answer, instead) in enumerate(zip(*answers, strict=True)):
             if answer.label == instead.label:
@@ -120,7 +119,8 @@ def find_flips(model: Logits, other: Logits, evaluation: Evaluation) -> FlipRepo
             kind = FlipKind.FIXED if right[0][i] else FlipKind.BROKEN if other_right[0][i] else FlipKind.BOTH_WRONG
             place, pairs = encoded.order[i], encoded.domain.pairs
             text, pair = encoded.domain.texts[place], pairs[place] if pairs else None
-            found.append(Flip(name, text, pair, names[labels[i]], answer, instead, kind))
+            label = task.describe_target(encoded.targets[i], names, tokenizer)
+            found.append(Flip(name, text, pair, label, answer, instead, kind))
         counts = Counter(flip.kind for flip in found)
         flips += found
         domains.append(

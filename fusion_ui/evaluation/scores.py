@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
+
+from fusion_ui.evaluation.stream import EncodedDomain
 
 
 class Role(StrEnum):
@@ -22,15 +22,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class DomainScore:
-    """Accuracy of one model on one domain.
+    """Score of one model on one domain.
 
     Attributes:
         domain, split: what it was measured on.
         role: in-domain if an expert of that domain is in the merge.
-        value: share of examples answered as the human label says.
-        num_correct, num_examples: the counts behind it.
+        value: of the metric, such as the share of examples answered as the human label says.
+        num_correct, num_examples: examples answered just as they should be, and all that were answered.
         num_total: examples in the split; smaller `num_examples` means that the evaluation is still running.
-        low, high: 95 % Wilson interval.
+        low, high: 95 % interval.
     """
 
     domain: str
@@ -45,30 +45,12 @@ class DomainScore:
     metric: str = "accuracy"
 
 
-def score_logits(
-    logits: Float[Tensor, "example label"], labels: tuple[int, ...], domain: str, split: str, role: Role
-) -> DomainScore:
-    """Score the first `len(logits)` examples of a domain whose label positions are `labels`."""
-    num_correct, num_examples = int(find_right(logits, labels).sum()), len(logits)
-    low, high = wilson_interval(num_correct, num_examples)
-    value = num_correct / num_examples if num_examples else float("nan")
-    return DomainScore(domain, split, role, value, num_correct, num_examples, len(labels), low, high)
-
-
-def find_right(logits: Float[Tensor, "example label"], labels: tuple[int, ...]) -> Bool[Tensor, " example"]:
-    """Which of a domain's first `len(logits)` examples are answered as their label says."""
-    return find_answers(logits) == torch.tensor(labels[: len(logits)])
-
-
-def find_answers(logits: Float[Tensor, "example label"]) -> Int[Tensor, " example"]:
-    """Position of the label that each example is answered with; NaN stands for a label that the model does not know."""
-    return logits.nan_to_num(nan=-torch.inf).argmax(-1)
-
-
-def find_probabilities(logits: Float[Tensor, "example label"]) -> Float[Tensor, "example label"]:
-    """Probability of every label, by softmax over the labels that the model knows; NaN for the others."""
-    is_unknown = logits.isnan()
-    return logits.masked_fill(is_unknown, -torch.inf).softmax(-1).masked_fill(is_unknown, torch.nan)
+def score_rows(encoded: EncodedDomain, rows: Float[Tensor, "_ ..."], role: Role) -> DomainScore:
+    """Score the first examples of a domain, as many as there are rows."""
+    found = encoded.metric.score(rows, encoded.targets[: len(rows)])
+    num_correct, about = int(encoded.find_right(rows).sum()) if len(rows) else 0, encoded.domain
+    values = found.value, num_correct, len(rows), len(encoded), found.low, found.high, encoded.metric.name
+    return DomainScore(about.name, about.split, role, *values)
 
 
 def mean_interval(scores: Sequence[DomainScore]) -> tuple[float, float]:
@@ -77,14 +59,3 @@ def mean_interval(scores: Sequence[DomainScore]) -> tuple[float, float]:
     below = math.sqrt(sum((score.value - score.low) ** 2 for score in scores)) / count
     above = math.sqrt(sum((score.high - score.value) ** 2 for score in scores)) / count
     return mean - below, mean + above
-
-
-@lru_cache(maxsize=100_000)
-def wilson_interval(num_correct: int, num_examples: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a proportion; (0, 1) where nothing was counted yet."""
-    if num_examples == 0:
-        return 0.0, 1.0
-    from scipy.stats import binomtest
-
-    interval = binomtest(num_correct, num_examples).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)

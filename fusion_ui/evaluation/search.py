@@ -15,7 +15,6 @@ from fusion_ui.errors import DomainError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.evaluation.comparison import CandidateScores, score_candidate
 from fusion_ui.evaluation.paired import Difference, Right, paired_difference
-from fusion_ui.evaluation.scores import find_right
 from fusion_ui.evaluation.stream import SECOND_CHUNK, Logits
 from fusion_ui.progress import Progress
 
@@ -180,7 +179,7 @@ def search_best(
             count = min(end, max(totals))
             progress.report(part, f"{value:g}: {count} sentences of each domain, value {i + 1} of {len(alive)}")
             logits = _answer(candidates[value], evaluation, end, progress.part(part, part))
-            right[value] = tuple(find_right(logits[d.domain.name], d.labels) for d in evaluation.domains)
+            right[value] = tuple(d.find_right(logits[d.domain.name]) for d in evaluation.domains)
             rows[value] = SearchRow(value, score_candidate(candidates[value], logits, evaluation, in_domain))
             yield rows[value]
         best = max(alive, key=lambda value: rows[value].scores.mean)

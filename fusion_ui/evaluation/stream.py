@@ -1,4 +1,4 @@
-"""Logits of a model on several domains, in chunks that grow, so that first numbers come at once.
+"""Rows of a model (a classifier's logits) on several domains, in chunks that grow, so that first numbers come at once.
 
 Examples stand in one fixed random order, so after every chunk each domain's score is that of a random sample and all
 models answer the same sentences. A chunk takes equally many sentences from every domain and sorts them by length.
@@ -11,16 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fusion_ui.domains.batches import Batch, EncodedText, make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.progress import Progress
-from fusion_ui.tasks.sequence_classification import Tokenizer
+from fusion_ui.tasks.metrics import Metric
+from fusion_ui.tasks.task import Target, Task, join_rows
+from fusion_ui.tasks.tokenizer import Tokenizer
 
-Logits = dict[str, Float[Tensor, "_ label"]]
-"""Domain name -> logits of its first examples, in evaluation order."""
+Logits = dict[str, Float[Tensor, "_ ..."]]
+"""Domain name -> rows of its first examples, in evaluation order; a classifier's rows are logits."""
 
 FIRST_CHUNK, SECOND_CHUNK, FULL_CHUNK = 8, 50, 100
 """Examples a domain after the first and second chunk; from then on in steps of the last."""
@@ -28,32 +30,40 @@ FIRST_CHUNK, SECOND_CHUNK, FULL_CHUNK = 8, 50, 100
 
 @dataclass(frozen=True, eq=False)
 class EncodedDomain:
-    """A domain in evaluation order, tokenised, its labels as positions in the model's label names.
+    """A domain in evaluation order, tokenised, its labels as what the task compares answers with.
 
     Attributes:
+        targets: what each example should be answered with; empty where that is not known.
         order: where each example stands in `domain`.
     """
 
     domain: Domain
     texts: tuple[EncodedText, ...]
-    labels: tuple[int, ...]
+    targets: tuple[Target, ...]
     order: tuple[int, ...]
+    task: Task
+    metric: Metric
 
     def __len__(self) -> int:
         return len(self.texts)
 
+    def find_right(self, rows: Float[Tensor, "_ ..."]) -> Bool[Tensor, " _"]:
+        """Which of the first examples, as many as there are rows, are answered just as they should be."""
+        return self.task.find_right(rows, self.targets[: len(rows)])
 
-def encode_domain(domain: Domain, tokenizer: Tokenizer, label_names: tuple[str, ...]) -> EncodedDomain:
+
+def encode_domain(domain: Domain, task: Task, tokenizer: Tokenizer, label_names: tuple[str, ...]) -> EncodedDomain:
     """Tokenise a domain and put it into evaluation order.
 
     Raises:
-        DomainError: a label is not one of the model's.
+        DomainError: a label means nothing to the model, or the task has no metric of the domain's.
     """
-    labels = domain.encode_labels(label_names)
-    order = list(range(len(labels)))
+    targets = task.read_targets(domain, label_names, tokenizer)
+    order = list(range(len(targets)))
     random.Random(0).shuffle(order)
-    texts = tokenizer.encode(domain.texts, domain.pairs)
-    return EncodedDomain(domain, tuple(texts[i] for i in order), tuple(labels[i] for i in order), tuple(order))
+    texts = task.encode(domain, order, tokenizer)
+    metric = task.find_metric(domain.metric)
+    return EncodedDomain(domain, tuple(texts), tuple(targets[i] for i in order), tuple(order), task, metric)
 
 
 def chunk_ends(num_examples: int) -> list[int]:
@@ -63,7 +73,7 @@ def chunk_ends(num_examples: int) -> list[int]:
 
 
 def compute_chunk(
-    compute: Callable[[Batch], Float[Tensor, "text label"]],
+    compute: Callable[[Batch], Float[Tensor, "text ..."]],
     domains: Sequence[EncodedDomain],
     known: Logits,
     end: int,
@@ -95,5 +105,5 @@ def compute_chunk(
         name = encoded.domain.name
         new = [row for (owner, _), row in zip(wanted, rows, strict=True) if owner is encoded]
         if new:
-            extended[name] = torch.cat([*([known[name]] if name in known else []), torch.stack(new)])
+            extended[name] = join_rows([*known.get(name, ()), *new])
     return extended

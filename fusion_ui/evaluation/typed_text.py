@@ -15,10 +15,10 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.evaluation.combined import OwnHeads
-from fusion_ui.evaluation.scores import find_probabilities
 from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain
 from fusion_ui.progress import Progress
+from fusion_ui.tasks.sequence_classification import find_probabilities
 
 MAX_EXAMPLES, MAX_CHARACTERS = 20, 2_000
 """Sentences that are answered at once, and the length of one, or of both of a pair."""
@@ -115,7 +115,7 @@ def answer_examples(
     texts = tuple(tokenizer.encode([e.text], [e.pair] if e.pair else [])[0] for e in examples)
     counts = tuple(tokenizer.count_tokens([e.text], [e.pair] if e.pair else [])[0] for e in examples)
     domain = Domain(NAME, NAME, NAME, tuple(e.text for e in examples), ())
-    encoded = EncodedDomain(domain, texts, (), tuple(range(len(texts))))
+    encoded = EncodedDomain(domain, texts, (), tuple(range(len(texts))), evaluation.task, evaluation.task.metrics[0])
     alone, found = replace(evaluation, domains=(encoded,), store=LogitsMemory()), []
     for i, model in enumerate(models):
         part = progress.part(i / len(models), (i + 1) / len(models))

@@ -18,7 +18,7 @@ from fusion_ui.statistics.gram import GramCollector, linear_modules
 from fusion_ui.statistics.measure import encode_sample
 from fusion_ui.statistics.stages import BlockRelay, find_stages
 from fusion_ui.statistics.statistic import LinearInput, Statistic, StatisticKind
-from fusion_ui.tasks.sequence_classification import load_model
+from fusion_ui.tasks import load_model
 
 
 class SequentialSource(SlotSource):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fusion_ui.checkpoints.loading import load_classifier
+from fusion_ui.checkpoints.loading import load_pretrained
 from fusion_ui.progress import Progress
 from fusion_ui.projects.corpus import read_rated_sentences, split_sentences
 from fusion_ui.projects.project import SPLITS, Project, ProjectDomain, ProjectExpert
@@ -119,7 +119,7 @@ def write_base(manifest: dict[str, Any], plain_base: Path, out: Path) -> None:
     import torch
 
     labels = manifest["label_names"]
-    model = load_classifier(
+    model = load_pretrained(
         plain_base,
         num_labels=len(labels),
         id2label=dict(enumerate(labels)),

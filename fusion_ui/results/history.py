@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fusion_ui.evaluation.candidates import Evaluation
 from fusion_ui.evaluation.comparison import CandidateScores
-from fusion_ui.evaluation.scores import DomainScore, find_right, mean_interval
+from fusion_ui.evaluation.scores import DomainScore, mean_interval
 from fusion_ui.progress import Progress
 
 MAX_MERGES = 200
@@ -196,9 +196,9 @@ def remember_domains(row: CandidateScores, evaluation: Evaluation) -> tuple[Reme
     *_, logits = row.candidate.stream(evaluation, Progress())
     remembered = []
     for encoded, score in zip(evaluation.domains, row.scores, strict=True):
-        right = find_right(logits[encoded.domain.name], encoded.labels)
+        right = encoded.find_right(logits[encoded.domain.name])
         packed = base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
-        identity = f"{encoded.domain.fingerprint} {encoded.labels}".encode()
+        identity = f"{encoded.domain.fingerprint} {encoded.targets}".encode()
         digest = hashlib.sha256(identity).hexdigest()[:16]
         remembered.append(RememberedDomain(encoded.domain.title, digest, packed, score))
     return tuple(remembered)

@@ -9,21 +9,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from fusion_ui.domains.batches import EncodedText, pad_batch
 from fusion_ui.progress import Progress
-from fusion_ui.tasks.sequence_classification import model_inputs
+from fusion_ui.tasks.task import Task
 
 
-def accumulate_fisher(model: nn.Module, texts: Sequence[EncodedText], progress: Progress) -> dict[str, Tensor]:
+def accumulate_fisher(
+    task: Task, model: nn.Module, texts: Sequence[EncodedText], progress: Progress
+) -> dict[str, Tensor]:
     """Squared gradients of every parameter, averaged over the texts and weighted over the labels.
 
     Texts go one by one: the square of a batch's mean gradient is not the mean of squared gradients. Embedding tables
     use sparse gradients, so that a text costs only the rows it touches.
 
     Args:
+        task: of the model; it knows what the model's probabilities are of.
         model: in eval mode; its parameters' `requires_grad` are restored afterwards.
         texts: tokenised; no padding is involved.
 
@@ -36,31 +38,25 @@ def accumulate_fisher(model: nn.Module, texts: Sequence[EncodedText], progress: 
         for done, text in enumerate(texts):
             progress.report(done / len(texts), f"{done} of {len(texts)} texts")
             with progress.turn():
-                _add_text(fisher, model, parameters, text, len(texts))
+                _add_text(fisher, task, model, parameters, text, len(texts))
     return fisher
 
 
 def _add_text(
-    fisher: dict[str, Tensor], model: nn.Module, parameters: Mapping[str, Tensor], text: EncodedText, num_texts: int
+    fisher: dict[str, Tensor],
+    task: Task,
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    text: EncodedText,
+    num_texts: int,
 ) -> None:
-    logits = model(**model_inputs(model, pad_batch([text], [0], 0))).logits[0]
-    terms = _terms(logits)
+    terms = task.fisher_terms(model, pad_batch([text], [0], 0))
     for number, (output, share) in enumerate(terms, start=1):
         gradients = torch.autograd.grad(
             output, list(parameters.values()), retain_graph=number < len(terms), allow_unused=True
         )
         for total, gradient in zip(fisher.values(), gradients, strict=True):
             _add_square(total, gradient, share / num_texts)
-
-
-def _terms(logits: Float[Tensor, " label"]) -> list[tuple[Float[Tensor, ""], float]]:
-    """Scalars and weights such that sum_y p_y (d log p_y)^2 is the weighted sum of the scalars' squared gradients."""
-    probabilities = logits.detach().softmax(-1).tolist()
-    if len(probabilities) == 2:
-        # d log p_0 = p_1 d(z_0 - z_1) and d log p_1 = -p_0 d(z_0 - z_1), so one gradient gives both:
-        # p_0 p_1^2 + p_1 p_0^2 = p_0 p_1.
-        return [(logits[0] - logits[1], probabilities[0] * probabilities[1])]
-    return list(zip(logits.log_softmax(-1), probabilities, strict=True))
 
 
 def _add_square(total: Tensor, gradient: Tensor | None, share: float) -> None:

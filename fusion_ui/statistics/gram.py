@@ -17,7 +17,7 @@ from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
 from fusion_ui.statistics.gram_sum import GramSum
 from fusion_ui.statistics.statistic import LinearInput
-from fusion_ui.tasks.sequence_classification import model_inputs
+from fusion_ui.tasks.inputs import model_inputs
 
 
 @dataclass

@@ -19,7 +19,8 @@ from fusion_ui.statistics.gram import accumulate_grams
 from fusion_ui.statistics.sampling import sample_indices
 from fusion_ui.statistics.statistic import Statistic, StatisticKind, StatisticSettings
 from fusion_ui.statistics.token_counts import count_tokens
-from fusion_ui.tasks.sequence_classification import Tokenizer, load_model
+from fusion_ui.tasks import find_task, load_model
+from fusion_ui.tasks.tokenizer import Tokenizer
 
 
 def cached_path(
@@ -68,8 +69,7 @@ def encode_sample(
     """The texts, or pairs, that a checkpoint is measured on as its tokenizer gives them, and the id that pads them."""
     tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
     chosen = sample_indices(len(domain.texts), how.num_examples, how.seed)
-    pairs = [domain.pairs[i] for i in chosen] if domain.pairs else ()
-    return tokenizer.encode([domain.texts[i] for i in chosen], pairs), tokenizer.pad_id
+    return find_task(checkpoint.config).encode(domain, chosen, tokenizer), tokenizer.pad_id
 
 
 def _recall(path: Path) -> Statistic | None:
@@ -100,7 +100,7 @@ def _compute(
         tensors, inputs = accumulate_grams(model, batches, how.count_padding, progress, how.input_sums)
         token_counts = count_tokens(model, batches, how.count_padding) if how.token_counts else {}
     else:
-        tensors = accumulate_fisher(model, texts, progress)
+        tensors = accumulate_fisher(find_task(checkpoint.config), model, texts, progress)
     return Statistic(
         kind=kind,
         checkpoint=checkpoint.fingerprint,

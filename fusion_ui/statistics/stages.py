@@ -16,7 +16,7 @@ from torch import nn
 from fusion_ui.domains.batches import Batch
 from fusion_ui.errors import MergeError
 from fusion_ui.statistics.gram import linear_modules
-from fusion_ui.tasks.sequence_classification import model_inputs
+from fusion_ui.tasks.inputs import model_inputs
 
 
 @dataclass(frozen=True, eq=False)

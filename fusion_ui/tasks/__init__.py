@@ -1,1 +1,29 @@
-"""What a model is for: how text becomes its input and its output a prediction."""
+"""Kinds of models: one file each, and the one explicit list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.tasks.sequence_classification import SequenceClassification
+from fusion_ui.tasks.task import Task
+
+TASKS: tuple[Task, ...] = (SequenceClassification(),)
+"""In the order in which they are asked whether they serve a model."""
+
+
+def find_task(config: Mapping[str, Any]) -> Task:
+    """The task of the model with this config.json."""
+    return next(task for task in TASKS if task.serves(config))
+
+
+def load_model(checkpoint: Checkpoint) -> nn.Module:
+    """The checkpoint as a module of its task in eval mode, float32, with its weights.
+
+    Raises:
+        CheckpointError: transformers cannot load it, or it was not trained for its task.
+    """
+    return find_task(checkpoint.config).load_model(checkpoint)

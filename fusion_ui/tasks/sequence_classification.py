@@ -2,152 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache, lru_cache
-from inspect import signature
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.checkpoints.loading import load_classifier
-from fusion_ui.domains.batches import Batch, EncodedText
-from fusion_ui.errors import CheckpointError
+from fusion_ui.domains.batches import Batch
+from fusion_ui.domains.domain import Domain
+from fusion_ui.tasks.inputs import model_inputs
+from fusion_ui.tasks.metrics import Counts, Metric, macro_f1, share
+from fusion_ui.tasks.task import Answer, Task
+from fusion_ui.tasks.tokenizer import Tokenizer
 
 
-def load_model(checkpoint: Checkpoint) -> nn.Module:
-    """The checkpoint as a module in eval mode, float32, with its weights.
-
-    Raises:
-        CheckpointError: the directory is not a sequence classifier that transformers can load.
-    """
-    _check_config(checkpoint)
-    try:
-        model, info = load_classifier(checkpoint.directory, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise CheckpointError(f"The model {checkpoint.name} cannot be loaded: {_first_line(error)}") from None
-    if info["missing_keys"]:
-        raise CheckpointError(
-            f"The model {checkpoint.name} is no trained text classifier: it has no {sorted(info['missing_keys'])[0]}. "
-            "Choose a checkpoint that was fine-tuned for classification."
-        )
-    return model.eval().requires_grad_(False)
+def find_answers(rows: Float[Tensor, "example label"]) -> Int[Tensor, " example"]:
+    """Position of the label that each example is answered with; NaN stands for a label that the model does not know."""
+    return rows.nan_to_num(nan=-torch.inf).argmax(-1)
 
 
-@lru_cache(maxsize=8)
-def _load_tokenizer(directory: str, fingerprint: str) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-
-
-@contextmanager
-def _refusing_panics(name: str) -> Iterator[None]:
-    """The tokenizers' own language reports a pattern that it cannot finish by an exception outside of Exception."""
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise CheckpointError(
-            f"The tokenizer of {name} cannot finish: {_first_line(error)} Use the tokenizer of its base model."
-        ) from None
+def find_probabilities(rows: Float[Tensor, "example label"]) -> Float[Tensor, "example label"]:
+    """Probability of every label, by softmax over the labels that the model knows; NaN for the others."""
+    is_unknown = rows.isnan()
+    return rows.masked_fill(is_unknown, -torch.inf).softmax(-1).masked_fill(is_unknown, torch.nan)
 
 
-class Tokenizer:
-    """Text to token ids, and the id that pads them."""
-
-    def __init__(self, checkpoint: Checkpoint, max_tokens: int) -> None:
-        try:
-            with _refusing_panics(checkpoint.name):
-                self._tokenizer = _load_tokenizer(str(checkpoint.directory), checkpoint.tokenizer_fingerprint)
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"The tokenizer of {checkpoint.name} cannot be loaded: {_first_line(error)}"
-            ) from None
-        self._name, config = checkpoint.name, checkpoint.config
-        # RoBERTa's 514 positions hold 512 tokens, which only its tokenizer says; GPT-2 calls its limit n_positions.
-        limits = [config.get("max_position_embeddings"), config.get("n_positions"), self._tokenizer.model_max_length]
-        self.max_tokens = min([max_tokens, *(int(limit) for limit in limits if limit)])
-        self._config_pad_id = config.get("pad_token_id")
-        # RoBERTa has an embedding for one type, DeBERTa for none: there is nothing to tell them.
-        self._has_types = config.get("type_vocab_size") not in (0, 1)
-
-    @property
-    def pad_id(self) -> int:
-        """The id that fills a batch: the model's own, by which a GPT-2 classifier finds a text's last token."""
-        known = (i for i in (self._config_pad_id, self._tokenizer.pad_token_id) if i is not None)
-        return next(known, 0)
-
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[EncodedText]:
-        """Tokens of each text, special tokens included, cut at `max_tokens`.
-
-        Args:
-            pairs: the second text of each example; of the two, the longer one is cut first.
-        """
-        encoded = self._tokenize(texts, pairs, truncation=True, max_length=self.max_tokens)
-        ids = [tuple(row) or (self.pad_id,) for row in encoded["input_ids"]]  # without a token there is nothing to read
-        if not (pairs and self._has_types and "token_type_ids" in encoded):
-            return [EncodedText(row) for row in ids]
-        types = [tuple(row) or (0,) for row in encoded["token_type_ids"]]
-        return [EncodedText(*both) for both in zip(ids, types, strict=True)]
-
-    def count_tokens(self, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[int]:
-        """How many tokens `encode` would give each text if none were cut."""
-        return [len(row) for row in self._tokenize(texts, pairs, verbose=False)["input_ids"]]
-
-    def _tokenize(self, texts: Sequence[str], pairs: Sequence[str], **options: Any) -> Mapping[str, Any]:
-        if not texts:
-            return {"input_ids": []}
-        readable = [_readable(text) for text in texts]
-        second = [_readable(text) for text in pairs] or None
-        with _refusing_panics(self._name):
-            return self._tokenizer(readable, second, **options)
+def arrange_labels(
+    rows: Float[Tensor, "example *token own"], own: tuple[str, ...], names: tuple[str, ...]
+) -> Float[Tensor, "example *token label"]:
+    """One column for each of `names`; NaN for a label that the model does not know."""
+    if names == own:
+        return rows
+    columns = {name.casefold(): column for column, name in enumerate(own)}
+    unknown = torch.full(rows.shape[:-1], torch.nan)
+    return torch.stack([rows[..., columns[n.casefold()]] if n.casefold() in columns else unknown for n in names], -1)
 
 
-def model_inputs(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """What the model is called with: token types only where its forward takes them."""
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    if batch.token_type_ids is not None and _takes_types(type(model)):
-        inputs["token_type_ids"] = batch.token_type_ids
-    return inputs
+def expected_terms(logits: Float[Tensor, " label"]) -> list[tuple[Float[Tensor, ""], float]]:
+    """Scalars and weights such that sum_y p_y (d log p_y)^2 is the weighted sum of the scalars' squared gradients."""
+    probabilities = logits.detach().softmax(-1).tolist()
+    if len(probabilities) == 2:
+        # d log p_0 = p_1 d(z_0 - z_1) and d log p_1 = -p_0 d(z_0 - z_1), so one gradient gives both:
+        # p_0 p_1^2 + p_1 p_0^2 = p_0 p_1.
+        return [(logits[0] - logits[1], probabilities[0] * probabilities[1])]
+    return list(zip(logits.log_softmax(-1), probabilities, strict=True))
 
 
-@cache
-def _takes_types(kind: type[nn.Module]) -> bool:
-    return "token_type_ids" in signature(kind.forward).parameters
+def _count_right(rows: Tensor, targets: Sequence[int]) -> Counts:
+    right = (find_answers(rows) == torch.tensor(targets)).double()
+    return torch.stack([right, torch.ones_like(right)], 1)
 
 
-def compute_logits(
-    model: nn.Module, batch: Batch, weights: Mapping[str, Tensor] | None = None
-) -> Float[Tensor, "text label"]:
-    """Logits of a batch, under `weights` in place of the module's own where given.
-
-    The module is not changed, so one skeleton serves every merge.
-    """
-    inputs = model_inputs(model, batch)
-    with torch.inference_mode():
-        if weights is None:
-            return model(**inputs).logits
-        return torch.func.functional_call(model, dict(weights), args=(), kwargs=inputs).logits
+def _count_by_label(rows: Tensor, targets: Sequence[int]) -> Counts:
+    """(tp, fp, fn) of every label in turn."""
+    labels = torch.arange(rows.shape[-1])
+    chosen, true = find_answers(rows)[:, None] == labels, torch.tensor(targets)[:, None] == labels
+    return torch.stack([chosen & true, chosen & ~true, ~chosen & true], -1).flatten(1).double()
 
 
-def _check_config(checkpoint: Checkpoint) -> None:
-    implementation = checkpoint.config.get("_attn_implementation") or checkpoint.config.get("attn_implementation")
-    if implementation not in (None, "eager", "sdpa"):
-        raise CheckpointError(
-            f"The model {checkpoint.name} asks for the attention kernel {str(implementation)[:60]!r}. "
-            "That would run code that is not part of Fusion UI and is refused."
-        )
+ACCURACY = Metric("accuracy", "Accuracy", _count_right, share, is_share=True)
+MACRO_F1 = Metric("macro_f1", "Macro-F1", _count_by_label, macro_f1)
 
 
-def _readable(text: str) -> str:
-    """A text that no tokenizer can take (half of a surrogate pair) loses just those characters."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+class SequenceClassification(Task):
+    """A row is the logits of every label."""
 
+    name = "sequence-classification"
+    title = "text classification"
+    auto_class = "AutoModelForSequenceClassification"
+    metrics = (ACCURACY, MACRO_F1)
+    has_label_answers = True
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    def serves(self, config: Mapping[str, Any]) -> bool:
+        """Whatever no other task serves."""
+        return True
+
+    def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[int, ...]:
+        """The position of each example's label."""
+        return domain.encode_labels(label_names)
+
+    def arrange(self, rows: Tensor, own: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
+        """One column for each of `names`; NaN for a label that the model does not know."""
+        return arrange_labels(rows, own, names)
+
+    def combine(self, members: Sequence[Tensor]) -> Tensor:
+        """The mean of logits; a label that some members do not know is averaged over those that do."""
+        return torch.stack(list(members)).nanmean(0)
+
+    def find_right(self, rows: Tensor, targets: Sequence[int]) -> Bool[Tensor, " example"]:
+        """Which examples are answered as their label says."""
+        return find_answers(rows) == torch.tensor(targets)
+
+    def read_answers(self, rows: Tensor, label_names: tuple[str, ...], tokenizer: Tokenizer) -> list[Answer]:
+        """The most probable label of each example."""
+        chosen = find_answers(rows)
+        probabilities = find_probabilities(rows).gather(1, chosen[:, None])[:, 0]
+        return [Answer(label_names[c], p) for c, p in zip(chosen.tolist(), probabilities.tolist(), strict=True)]
+
+    def describe_target(self, target: int, label_names: tuple[str, ...], tokenizer: Tokenizer) -> str:
+        """The label's name."""
+        return label_names[target]
+
+    def fisher_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Float[Tensor, ""], float]]:
+        """One term a label, weighted by its probability."""
+        return expected_terms(model(**model_inputs(model, batch)).logits[0])

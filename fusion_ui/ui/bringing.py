@@ -25,7 +25,7 @@ from fusion_ui.projects.presets import find_preset, open_preset
 from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub import HubModel, search_models
 from fusion_ui.sources.local import is_directory
-from fusion_ui.tasks.sequence_classification import Tokenizer
+from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.ui.placing import take_awaited
 from fusion_ui.ui.request import renew_request
 from fusion_ui.ui.session import Session

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusion_ui.evaluation.answers import Answer
 from fusion_ui.evaluation.confusion import Confusion
 from fusion_ui.evaluation.flips import DomainFlips, Flip, FlipKind, FlipReport
 from fusion_ui.evaluation.paired import Difference
+from fusion_ui.tasks.task import Answer
 from fusion_ui.ui.render import render_status
 
 KIND_TITLES: dict[FlipKind, str] = {

@@ -1,0 +1,91 @@
+"""Text to token ids, as a checkpoint's own tokenizer gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.domains.batches import EncodedText
+from fusion_ui.errors import CheckpointError
+
+
+@lru_cache(maxsize=8)
+def _load_tokenizer(directory: str, fingerprint: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+
+
+@contextmanager
+def _refusing_panics(name: str) -> Iterator[None]:
+    """The tokenizers' own language reports a pattern that it cannot finish by an exception outside of Exception."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise CheckpointError(
+            f"The tokenizer of {name} cannot finish: {first_line(error)} Use the tokenizer of its base model."
+        ) from None
+
+
+class Tokenizer:
+    """Text to token ids, and the id that pads them."""
+
+    def __init__(self, checkpoint: Checkpoint, max_tokens: int) -> None:
+        try:
+            with _refusing_panics(checkpoint.name):
+                self._tokenizer = _load_tokenizer(str(checkpoint.directory), checkpoint.tokenizer_fingerprint)
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"The tokenizer of {checkpoint.name} cannot be loaded: {first_line(error)}") from None
+        self._name, config = checkpoint.name, checkpoint.config
+        # RoBERTa's 514 positions hold 512 tokens, which only its tokenizer says; GPT-2 calls its limit n_positions.
+        limits = [config.get("max_position_embeddings"), config.get("n_positions"), self._tokenizer.model_max_length]
+        self.max_tokens = min([max_tokens, *(int(limit) for limit in limits if limit)])
+        self._config_pad_id = config.get("pad_token_id")
+        # RoBERTa has an embedding for one type, DeBERTa for none: there is nothing to tell them.
+        self._has_types = config.get("type_vocab_size") not in (0, 1)
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills a batch: the model's own, by which a GPT-2 classifier finds a text's last token."""
+        known = (i for i in (self._config_pad_id, self._tokenizer.pad_token_id) if i is not None)
+        return next(known, 0)
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[EncodedText]:
+        """Tokens of each text, special tokens included, cut at `max_tokens`.
+
+        Args:
+            pairs: the second text of each example; of the two, the longer one is cut first.
+        """
+        encoded = self._tokenize(texts, pairs, truncation=True, max_length=self.max_tokens)
+        ids = [tuple(row) or (self.pad_id,) for row in encoded["input_ids"]]  # without a token there is nothing to read
+        if not (pairs and self._has_types and "token_type_ids" in encoded):
+            return [EncodedText(row) for row in ids]
+        types = [tuple(row) or (0,) for row in encoded["token_type_ids"]]
+        return [EncodedText(*both) for both in zip(ids, types, strict=True)]
+
+    def count_tokens(self, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[int]:
+        """How many tokens `encode` would give each text if none were cut."""
+        return [len(row) for row in self._tokenize(texts, pairs, verbose=False)["input_ids"]]
+
+    def _tokenize(self, texts: Sequence[str], pairs: Sequence[str], **options: Any) -> Mapping[str, Any]:
+        if not texts:
+            return {"input_ids": []}
+        readable = [_readable(text) for text in texts]
+        second = [_readable(text) for text in pairs] or None
+        with _refusing_panics(self._name):
+            return self._tokenizer(readable, second, **options)
+
+
+def _readable(text: str) -> str:
+    """A text that no tokenizer can take (half of a surrogate pair) loses just those characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
