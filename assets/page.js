@@ -66,5 +66,23 @@
     }
   });
 
+  // A method with a reason why it cannot merge stands in the list greyed: gradio's lists know no disabled entries.
+  const isOff = target => {
+    const item = target instanceof Element && target.closest('#methods [role=option]');
+    return item && item.textContent.includes(' · ') && item.getAttribute('aria-selected') !== 'true';
+  };
+  new MutationObserver(() => {
+    for (const item of document.querySelectorAll('#methods [role=option]')) {
+      if (isOff(item) !== (item.getAttribute('aria-disabled') === 'true')) item.setAttribute('aria-disabled', isOff(item));
+    }
+  }).observe(document, {subtree: true, childList: true});
+  for (const kind of ['pointerdown', 'mousedown', 'click']) {
+    addEventListener(kind, event => {
+      if (!isOff(event.target)) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    }, true);
+  }
+
   window.fusionUI = {arrive, copy, present, stamp};
 })();

@@ -22,6 +22,7 @@ from fusion_ui.ui.history import Returning
 from fusion_ui.ui.history_events import wire_history, wire_leaving, wire_settling
 from fusion_ui.ui.how import Picturing, wire_how
 from fusion_ui.ui.layers import Examining, wire_layers
+from fusion_ui.ui.obstacles import wire_obstacles
 from fusion_ui.ui.own_project import Chain, wire_project
 from fusion_ui.ui.panels.exceptions import ExceptionsPanel, build_exceptions_panel
 from fusion_ui.ui.panels.experiments import build_growth_panel, build_pairs_panel
@@ -180,6 +181,7 @@ def _wire(
 
     _wire_pins(methods, parameters, post_after)
     wire_explanations(methods.methods, methods.about)
+    wire_obstacles(handlers, models, methods)
     wire_how(how, Picturing(handlers), fuse.slider)
     wire_layers(layers, Examining(handlers), methods.methods)
 

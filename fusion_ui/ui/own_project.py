@@ -82,7 +82,7 @@ def wire_project(
         return [
             describe(project),
             *(gr.update(**properties) for column in zip(*values, strict=True) for properties in column),
-            gr.update(choices=method_choices(project), value=list(request.methods)),
+            gr.update(choices=method_choices(project, len(request.experts)), value=list(request.methods)),
             *others.show(request, project),
             {"rows": bringing.contents(session_id)},
             gr.update(choices=names, value=None),

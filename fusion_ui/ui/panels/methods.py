@@ -18,6 +18,9 @@ from fusion_ui.projects.project import Project
 from fusion_ui.ui.explaining import explain_methods, explain_references, explained_parameter, explanation
 from fusion_ui.ui.request import REFERENCES, FuseRequest, Setting, parse_pins, pin_text
 
+REASON = " · "
+"""Stands between a method's title and why it cannot merge what takes part."""
+
 
 @dataclass(frozen=True)
 class MethodsPanel:
@@ -53,7 +56,11 @@ def build_methods_panel(project: Project, start: FuseRequest, main: tuple[str, s
         gr.HTML("<h2>2 · Methods</h2>")
         with gr.Row(elem_classes="explained"):
             methods = gr.Dropdown(
-                method_choices(project), value=list(start.methods), multiselect=True, label="Compare", elem_id="methods"
+                method_choices(project, len(start.experts)),
+                value=list(start.methods),
+                multiselect=True,
+                label="Compare",
+                elem_id="methods",
             )
             about = explanation("methods", "each of these methods", explain_methods(start.methods))
         shown = [(title, key) for key, title in REFERENCES.items()]
@@ -89,9 +96,13 @@ def build_methods_panel(project: Project, start: FuseRequest, main: tuple[str, s
     return MethodsPanel(methods, about, references, controls, options, pinned, pin, pins)
 
 
-def method_choices(project: Project) -> list[tuple[str, str]]:
-    """Every method, with the reason beside those that cannot merge this project."""
-    return [(f"{m.title} · {short}" if (short := _short_obstacle(m, project)) else m.title, m.name) for m in METHODS]
+def method_choices(project: Project, num_experts: int) -> list[tuple[str, str]]:
+    """Every method, with the reason beside those that cannot merge so many of this project's experts.
+
+    The page greys what has a reason (assets/page.js).
+    """
+    reasons = {m: _short_obstacle(m, project, num_experts) for m in METHODS}
+    return [(f"{m.title}{REASON}{short}" if short else m.title, m.name) for m, short in reasons.items()]
 
 
 def follow_methods(chosen: list[str], current: str | None) -> list[Any]:
@@ -129,11 +140,11 @@ def _distinct(titles: list[str], values: list[str]) -> list[str]:
     ]
 
 
-def _short_obstacle(method: type[MergeMethod], project: Project) -> str:
+def _short_obstacle(method: type[MergeMethod], project: Project, num_experts: int) -> str:
     if method.needs_base and project.base is None:
         return "needs the base model"
     least, most = method.num_experts
-    if most is not None and least == most and len(project.experts) != most:
+    if most is not None and least == most and num_experts != most:
         return f"merges {most} models"
     return ""
 
