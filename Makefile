@@ -22,7 +22,7 @@ run: install
 	$(BIN)/python app.py
 
 test: install-dev browser lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -5,10 +5,15 @@ The import hook must stand before the first import of `fusion_ui`; it wraps only
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import jaxtyping
+
+# Where files run side by side, each has a core to itself: threads of two processes would wait for each other.
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 TESTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(TESTS))  # the oracles and tiny models beside the tests, under any import mode

@@ -95,7 +95,9 @@ def test_wrong_bytes_are_refused_and_nothing_is_kept(tmp_path, server):
 
 
 @pytest.mark.parametrize(
-    "content", [b"not an archive", tar_of("text/a.txt", CONTENT)[:40], tar_of("../a.txt", CONTENT)]
+    "content",
+    [b"not an archive", tar_of("text/a.txt", CONTENT)[:40], tar_of("../a.txt", CONTENT)],
+    ids=["no archive", "cut", "parent path"],
 )
 def test_a_damaged_archive_is_refused(tmp_path, server, content):
     server.files["/owner/name/raw/c0ffee/text.tar.gz"] = content
