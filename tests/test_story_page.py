@@ -10,26 +10,30 @@ from pathlib import Path
 
 import pytest
 from live_page import MEASURED, Server, open_browser, open_tab, wait_for_words, wait_until_up_to_date
+from plain_transformers import answer_elsewhere
 from playwright.sync_api import Browser, Page
-from test_takeaway import answer_elsewhere
 
 from fusion_ui.projects.project import Project
 
 SENTENCE = "A lovely film, I laughed all evening."
 LABELS = "() => [...document.querySelectorAll('.merge .title b')].map(b => b.textContent)"
-# The element that has the focus, and those around it: how they would look different from one that has not.
-LOOK = """focused => {
-  const looks = [];
-  for (let at = focused, i = 0; at && at !== document.body && i < 4; at = at.parentElement, i++) {
-    const s = getComputedStyle(at);
-    const outline = s.outlineStyle === 'none' || parseFloat(s.outlineWidth) === 0 ? 'none'
-      : [s.outlineStyle, s.outlineWidth, s.outlineColor].join();
-    looks.push([outline, s.boxShadow, s.borderColor, s.backgroundColor, s.textDecorationLine].join());
-  }
-  return looks.join(' | ');
+# Called after every key: where the focus is, and whether what had it before looks no different now.
+FOLLOW = """() => {
+  const look = focused => {
+    const looks = [];
+    for (let at = focused, i = 0; at && at !== document.body && i < 4; at = at.parentElement, i++) {
+      const s = getComputedStyle(at), isDrawn = s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0;
+      looks.push([isDrawn && s.outline, s.boxShadow, s.borderColor, s.backgroundColor, s.textDecorationLine].join());
+    }
+    return looks.join(' | ');
+  };
+  const name = e => e === document.body ? '' : e.id.replace(/^range_id_.*/, '') || e.getAttribute('aria-label') ||
+    e.closest('label')?.innerText || e.innerText || `${e.tagName} in ${e.closest('[id]:not([id^=range])')?.id}`;
+  const {focused: last, look: before} = window.followed || {}, now = document.activeElement;
+  const isUnseen = last && last !== now && last !== document.body && last.isConnected && look(last) === before;
+  window.followed = {focused: now, look: look(now)};
+  return {name: name(now), unseen: isUnseen ? name(last) : ''};
 }"""
-NAME = """e => e.id || e.getAttribute('aria-label') || e.closest('label')?.innerText || e.innerText ||
-  `${e.tagName} in ${e.closest('[id]')?.id}`"""
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +92,13 @@ def test_from_the_first_look_to_a_model_in_hand_and_back_after_a_reload(page: Pa
     swept = page.evaluate("() => document.querySelector('#curve .live-plot').data.find(t => t.name === 'mean').x")
     assert len(swept) >= 21 and {0, 0.5, 1} <= set(swept)
 
-    open_tab(page, "Pairs")
-    page.locator("#pairs-run").click()
-    wait_for_words(page, "#pairs-status", "RegMean: 6 pairs, each scored on 240 sentences of the report split")
-    open_tab(page, "Growth")
-    page.locator("#growth-run").click()
-    wait_for_words(page, "#growth-status", "RegMean: 4 merges, each scored on 240 sentences of the report split")
+    for tab, words in (("pairs", "6 pairs"), ("growth", "4 merges")):
+        open_tab(page, tab.title())
+        page.locator(f"#{tab}-method input").click()
+        page.get_by_role("option", name="Simple mean", exact=True).click()
+        page.locator(f"#{tab}-run").click()
+        said = f"Simple mean: {words}, each scored on 240 sentences of the report split"
+        wait_for_words(page, f"#{tab}-status", said)
     open_tab(page, "Flips")
     page.locator("#find-flips").click()
     wait_for_words(page, "#flips-status", f"RegMean α={alpha:g} against own expert")
@@ -146,26 +151,22 @@ class Keys:
         for _ in range(times):
             self.page.keyboard.press(key)
 
-    def tab(self, is_back: bool = False) -> None:
-        """On to the next; where the focus is must have been seen there."""
-        before = self.page.evaluate_handle("() => document.activeElement")
-        look = before.evaluate(LOOK)
+    def tab(self, is_back: bool = False) -> str:
+        """On to the next, whose name it returns; where the focus was must have been seen there."""
         self.press("Shift+Tab" if is_back else "Tab")
-        if before.evaluate("e => e !== document.body && e.isConnected") and before.evaluate(LOOK) == look:
-            self.unseen.add(before.evaluate(NAME))
+        told = self.page.evaluate(FOLLOW)
+        self.unseen |= {told["unseen"]} - {""}
+        return told["name"]
 
     def is_on(self, selector: str) -> bool:
         return self.page.evaluate("s => document.activeElement.matches(s)", selector)
 
-    def go_to(self, selector: str, is_back: bool = False, most: int = 150) -> None:
+    def go_to(self, selector: str, is_back: bool = False, most: int = 100) -> None:
         """Tab until the focus is on it."""
-        passed = []
-        for _ in range(most):
-            if self.is_on(selector):
-                return
-            self.tab(is_back)
-            passed.append(self.page.evaluate(f"() => ({NAME})(document.activeElement)"))
-        pytest.fail(f"{selector} was not reached, but {passed}")
+        passed = list[str]()
+        while not self.is_on(selector):
+            assert len(passed) < most, f"{selector} was not reached, but {passed}"
+            passed.append(self.tab(is_back))
 
 
 def test_the_keyboard_alone_tells_the_story(page: Page, tmp_path: Path) -> None:
@@ -181,14 +182,10 @@ def test_the_keyboard_alone_tells_the_story(page: Page, tmp_path: Path) -> None:
 
     keys.go_to("#closer button")
     keys.press("Enter")
-    keys.go_to("#closer [role=tab]")
-    keys.go_to("#examine")
-    keys.go_to("#closer [role=tab][aria-selected=true]", is_back=True)
-    while not page.evaluate("() => document.activeElement.innerText.startsWith('Pairs')"):
-        keys.press("ArrowRight")
-        assert keys.is_on("#closer [role=tab]"), "the arrows left the tabs"
-    if not keys.is_on("[aria-selected=true]"):
-        keys.press("Enter")
+    keys.go_to("#closer [role=tab][aria-selected=true]")
+    keys.press("ArrowRight")
+    page.wait_for_selector("#pairs-run")
+    assert page.evaluate("() => document.activeElement.innerText.trim()") == "Pairs"
     keys.go_to("#pairs-method input")
     keys.press("ArrowDown")
     page.keyboard.type("Simple mean")
@@ -220,12 +217,8 @@ def test_the_keyboard_alone_tells_the_story(page: Page, tmp_path: Path) -> None:
 
 
 def test_the_focus_goes_round_the_whole_page_and_is_seen_everywhere(page: Page) -> None:
-    keys, seen, last = Keys(page), list[str](), ""
-    for _ in range(250):
-        keys.tab()
-        last = page.evaluate(f"() => document.activeElement === document.body ? '' : ({NAME})(document.activeElement)")
-        if seen and not last:
-            break
-        seen.append(last)
-    assert not last, f"the focus never left the page: {seen[-10:]}"
-    assert keys.unseen == set(), "where the focus was could not be seen"
+    keys, passed = Keys(page), list[str]()
+    while not passed or passed[-1]:  # empty behind the last of the page
+        passed.append(keys.tab())
+        assert len(passed) < 150, f"the focus never left the page: {passed}"
+    assert len(passed) > 50 and keys.unseen == set(), "where the focus was could not be seen"
