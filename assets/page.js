@@ -51,11 +51,20 @@
   // Keys mean something here only where nothing on the page wants them.
   const isFree = focus => !focus || focus === document.body || (focus.tagName === 'BUTTON' && !focus.matches('[role]'));
 
+  // Gradio's tabs open by Enter alone; people expect the arrows.
+  const turn = (tab, side) => {
+    const tabs = [...tab.closest('[role=tablist]').querySelectorAll('[role=tab]:enabled')];
+    const next = tabs[(tabs.indexOf(tab) + side + tabs.length) % tabs.length];
+    next.focus();
+    next.click();
+  };
+
   addEventListener('keydown', event => {
     const focus = document.activeElement, slider = document.querySelector('#alpha input[type=range]');
     if (event.defaultPrevented || event.isComposing) return;
     if (event.key === 'Escape' && document.body.classList.contains('presenting')) return present(false);
     const side = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+    if (side && focus?.matches('[role=tab]')) return turn(focus, side);
     if (side && slider && !event.ctrlKey && !event.metaKey && !event.altKey) {
       if (!isFree(focus) && !(focus === slider && event.shiftKey)) return;
       event.preventDefault();

@@ -48,6 +48,7 @@ class Workspace:
         self.results = ResultStore(settings.results_dir, settings.max_results_bytes)
         self._preparations = Preparations(self.turns, self._source)
         self._merged: Recent[MergedModel] = Recent(settings.max_cached_merges)
+        self._passing: Recent[MergedModel] = Recent(1)
         self._examined: Recent[tuple[LayerReport, ...]] = Recent(8)
         # Apart, because nothing makes them cheap to merge again once quick merges have pushed them out.
         self._merged_on_text: Recent[MergedModel] = Recent(1)
@@ -86,11 +87,18 @@ class Workspace:
         """Start `prepare` unless it is done or under way. It takes turns with what people wait for."""
         self._preparations.start(plan)
 
-    def merge(self, plan: MergePlan, progress: Progress | None = None) -> MergedModel:
-        """Merge, measuring what is missing; cheap where `prepare` was called for the same experts and data."""
+    def merge(self, plan: MergePlan, progress: Progress | None = None, is_passing: bool = False) -> MergedModel:
+        """Merge, measuring what is missing; cheap where `prepare` was called for the same experts and data.
+
+        Args:
+            is_passing: it is one of many, and pushes out of memory none that somebody asked for by itself.
+        """
         # Somebody else may come to wait for the same merge, so it is urgent even where idle work asked for it first.
         progress = self.turns.promote(progress or Progress())
-        return self._merges_of(plan).get_or_make(plan.key, lambda: self._merge(plan, progress))
+        merges = self._merges_of(plan)
+        if is_passing and merges is self._merged and merges.peek(plan.key) is None:
+            merges = self._passing
+        return merges.get_or_make(plan.key, lambda: self._merge(plan, progress))
 
     def merge_seconds(self, plan: MergePlan) -> float | None:
         """How long the plan's merge took, if it is still in memory; preparation not included."""
@@ -110,23 +118,26 @@ class Workspace:
         key = f"{plan.key} {start and start.fingerprint} {names}"
         return self._examined.get_or_make(key, lambda: self._examine(plan, start, progress))
 
-    def candidate(self, plan: MergePlan, owners: Mapping[str, str] | None = None) -> Candidate:
+    def candidate(
+        self, plan: MergePlan, owners: Mapping[str, str] | None = None, is_passing: bool = False
+    ) -> Candidate:
         """The plan's merge as something to evaluate. Nothing is merged until logits must be computed.
 
         Args:
             owners: domain name -> the expert whose own it is, where they do not share a name.
+            is_passing: as of `merge`.
         """
         method, key = plan.method, f"merge {plan.key} {self.settings.max_tokens_per_text}"
         title, first = plan.title, plan.experts[0]
         if plan.labels.heads is not Heads.OWN:
 
             def load(progress: Progress) -> Callable:
-                return bind_weights(first, self.merge(plan, progress).tensors)
+                return bind_weights(first, self.merge(plan, progress, is_passing).tensors)
 
             return SingleModel(method.name, title, key, method.color, False, plan.labels.names, load)
 
         def load_with(head: dict[str, torch.Tensor], progress: Progress) -> Callable:
-            return bind_weights(first, {**self.merge(plan, progress).tensors, **head})
+            return bind_weights(first, {**self.merge(plan, progress, is_passing).tensors, **head})
 
         members = []
         for expert, names in zip(plan.experts, plan.label_names, strict=True):
@@ -185,7 +196,7 @@ class Workspace:
         """
         progress = progress or Progress()
         plans = {value: plan.with_parameters(**{name: value}) for value in values}
-        candidates = {value: self.candidate(plans[value]) for value in plans}
+        candidates = {value: self.candidate(plans[value], is_passing=True) for value in plans}
         unknown = [plans[value] for value in plans if not candidates[value].is_known(evaluation)]
         first = first if plan.method.can_prepare() else None
         with self._preparations.made_for(unknown, progress):
@@ -219,7 +230,7 @@ class Workspace:
         if not values:
             raise ParameterError(f"There is no value of {name} to try. Give at least one.")
         plans = {value: plan.with_parameters(**{name: value}) for value in values}
-        candidates = {value: self.candidate(plans[value]) for value in plans}
+        candidates = {value: self.candidate(plans[value], is_passing=True) for value in plans}
         unknown = [plans[value] for value in plans if not candidates[value].is_known(select)]
         with self._preparations.made_for(unknown, progress.part(0, 0.2)):
             outcome = yield from search_best(candidates, select, in_domain, progress.part(0.2, 0.9), risk)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from live_page import open_tab, wait_until_up_to_date
 from playwright.sync_api import Browser, Page
-from test_page import address, browser, choose_project, page, small, wait_until_up_to_date  # noqa: F401 - fixtures
+from test_page import address, browser, choose_project, page, small  # noqa: F401 - fixtures
 
 from fusion_ui.merging.subsets import restrict_recipe
 from fusion_ui.projects.project import Project
@@ -23,19 +24,6 @@ WATCH = """id => {
     if (window.counts.at(-1) !== shown) window.counts.push(shown);
   }, 20);
 }"""
-
-
-def open_tab(page: Page, name: str) -> None:  # noqa: F811
-    if not page.locator("#pairs-run, #growth-run, #examine").first.is_visible():
-        page.locator("#closer button").first.click()
-    page.locator("#examine, #pairs-run, #growth-run").first.wait_for()
-    page.wait_for_timeout(500)  # tabs that have no room move into a menu once they were measured
-    tab = page.get_by_role("tab", name=name)
-    if tab.is_visible():
-        tab.click()
-    else:
-        page.locator("#closer .overflow-menu button").first.click()
-        page.locator("#closer .overflow-dropdown button", has_text=name).click()
 
 
 def wait_for(page: Page, tab: str, words: str) -> None:  # noqa: F811

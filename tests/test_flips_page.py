@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 from hostile_project import BRACES, DOLLAR, IMAGE, LABELS, NUM_REPORTED
-from playwright.sync_api import Page, sync_playwright
-
-ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("hostile")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "tests.hostile_project", str(folder), str(port)]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            assert server.poll() is None, (folder / "log").read_text()
-            try:
-                urlopen(address, timeout=1).read()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield address
-        assert "a handler failed" not in (folder / "log").read_text(), "the server logged a bug"
-    finally:
-        server.terminate()
-        server.wait(20)
+from live_page import Server, open_browser, wait_for_words
+from playwright.sync_api import Page
 
 
 @pytest.fixture(scope="module")
-def page(address: str) -> Iterator[Page]:
-    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with (
+        Server(tmp_path_factory.mktemp("hostile"), (), module="tests.hostile_project") as server,
+        open_browser() as browser,
+    ):
         opened, errors = browser.new_page(viewport={"width": 1440, "height": 900}), list[str]()
         opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.goto(address)
-        is_ready = "() => document.querySelector('#status')?.innerText.includes('Up to date')"
-        opened.wait_for_function(is_ready, timeout=120_000)
+        opened.goto(server.address)
+        wait_for_words(opened, "#status", "Up to date")
         opened.locator("#closer button").first.click()
         yield opened
         assert errors == []
-        browser.close()
 
 
 def check_nothing_ran(page: Page) -> None:

@@ -2,67 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 from gradio_client import Client
+from live_page import MEASURED, Server, wait_until_up_to_date
 from playwright.sync_api import Browser, Page
-from test_page import READ_REGMEAN, ROOT, browser, wait_until_up_to_date  # noqa: F401
+from test_page import READ_REGMEAN, browser  # noqa: F401 - a fixture
 
 from fusion_ui.projects.project import Project
-from fusion_ui.settings import read_settings
 
 LABELS = "() => [...document.querySelectorAll('.merge .title b')].map(b => b.textContent)"
 
 
-class Server:
-    """The small demo on one port, which can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.folder, self.address = folder, f"http://127.0.0.1:{self.port}"
-        cache = folder / "cache"
-        cache.mkdir()
-        for name in ("demo", "downloads", "statistics", "results"):
-            (read_settings().cache_dir / name).mkdir(exist_ok=True)
-            (cache / name).symlink_to(read_settings().cache_dir / name)
-        self.environment = os.environ | {"FUSION_UI_CACHE_DIR": str(cache)}
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "tests.small_demo", str(self.folder / "data"), str(self.port)]
-        with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
-        for _ in range(900):
-            assert self.process.poll() is None, (self.folder / "log").read_text()
-            try:
-                urlopen(self.address, timeout=1).read()
-                return
-            except OSError:
-                time.sleep(0.2)
-        pytest.fail("the server did not start")
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
-
-
 @pytest.fixture(scope="module")
 def server(demo: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("served"))
-    made.start()
-    yield made
-    made.kill()
-    assert "a handler failed" not in (made.folder / "log").read_text(), "the server logged a bug"
+    with Server(tmp_path_factory.mktemp("served"), MEASURED) as server:
+        yield server
 
 
 @pytest.fixture

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from hub_server import HubServer
-from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
+from live_page import Server, open_browser, wait_until_up_to_date
+from playwright.sync_api import Browser, Page, TimeoutError
 from small_demo import shrink
 from test_presets import fill
 
@@ -28,14 +23,9 @@ from fusion_ui.parameters import default_values
 from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.presets import find_preset
 from fusion_ui.projects.project import Project
-from fusion_ui.settings import read_settings
 from fusion_ui.ui.comparison import project_evaluation
 from fusion_ui.ui.request import default_request
 from fusion_ui.workspace import Workspace
-
-ROOT = Path(__file__).parent.parent
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-ARGUMENTS += ["--disable-sync", "--no-first-run"]
 
 # Every 20 ms: which RegMean is drawn, whether it is dimmed as out of date, and its values.
 WATCH_REGMEAN = """() => {
@@ -62,46 +52,21 @@ def small(workspace: Workspace, demo: Project, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def address(demo: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = tmp_path_factory.mktemp("served")
-    log = (folder / "log").open("w")
-    command = [sys.executable, "-m", "tests.small_demo", str(folder), str(port)]
-    cache = folder / "cache"  # without results, so that every number is computed
-    cache.mkdir()
-    for name in ("demo", "downloads"):
-        (cache / name).symlink_to(read_settings().cache_dir / name)
     hub = HubServer()
     hub.__enter__()
     fill(hub, find_preset("distilbert-sentiment"), folder / "tiny")
-    environment = os.environ | {"FUSION_UI_CACHE_DIR": str(cache)} | hub.environment(folder / "home")
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            assert server.poll() is None, (folder / "log").read_text()
-            try:
-                urlopen(address, timeout=1).read()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield address
-        assert "a handler failed" not in (folder / "log").read_text(), "the server logged a bug"
+    try:  # without results, so that every number is computed
+        with Server(folder, environment=hub.environment(folder / "home")) as server:
+            yield server.address
     finally:
-        server.terminate()
-        server.wait(20)
         hub.close()
-        log.close()
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+    with open_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -118,20 +83,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     leaving = [url for url in opened.requests_seen if not re.match(r"(http://127\.0\.0\.1:|data:|blob:)", url)]  # type: ignore[attr-defined]
     assert leaving == []
     opened.close()
-
-
-def wait_until_up_to_date(page: Page, alpha: float | None = None) -> None:
-    name = "RegMean" if alpha is None else f"RegMean α={alpha:g}"
-    is_drawn = """name => {
-      const plot = document.querySelector('#accuracy .live-plot');
-      const isDone = document.querySelector('#status')?.innerText.includes('Up to date');
-      return isDone && plot?.data?.some(t => name === 'RegMean' ? t.name?.startsWith(name) : t.name === name);
-    }"""
-    try:
-        page.wait_for_function(is_drawn, arg=name, timeout=120_000)
-    except TimeoutError:
-        drawn = page.evaluate("() => document.querySelector('#accuracy .live-plot')?.data?.map(t => t.name)")
-        pytest.fail(f"{name} was not drawn, but {drawn}; {page.inner_text('#status')!r}")
 
 
 def expected_values(workspace: Workspace, project: Project, alpha: float) -> list[float]:

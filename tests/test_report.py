@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from live_page import open_browser
 from test_cli import refuse, succeed
 from test_export import make_recipe
-from test_page import ARGUMENTS
 from tiny_models import LABELS, random_texts, write_data, write_experts
 
 from fusion_ui.domains.domain import Domain
@@ -65,9 +63,7 @@ def test_hostile_names_are_text_in_a_browser_and_numbers_are_those_of_the_evalua
     (score,) = [s for s in rows[0].scores if s.domain == "b"]
     assert f"{100 * score.value:.1f}" in found.text and f"[{100 * score.low:.1f}, {100 * score.high:.1f}]" in found.text
     (tmp_path / "report.html").write_text(text, encoding="utf-8")
-    browser_path = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=ARGUMENTS)
+    with open_browser() as browser:
         page, asked, errors = browser.new_page(), [], []
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -77,7 +73,6 @@ def test_hostile_names_are_text_in_a_browser_and_numbers_are_those_of_the_evalua
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
         assert page.locator("#figure-1 img, #figure-1 script").count() == 0
         assert "<script>" in (page.locator("#figure-1").text_content() or "")
-        browser.close()
 
 
 def test_a_report_without_numbers_says_so(tmp_path: Path, settings: Settings):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from plain_transformers import answer_elsewhere
 from small_demo import shrink
 from test_cli import refuse, succeed
 from test_export import make_recipe
@@ -54,23 +55,6 @@ def recipe(small: Project, tmp_path: Path) -> Path:
     value = {"method": "regmean", "experts": experts, "statistics": {"num_examples": 32}}
     (tmp_path / "recipe.json").write_text(json.dumps(value))
     return tmp_path / "recipe.json"
-
-
-LOAD = """
-import json, sys
-from transformers import pipeline
-classify = pipeline("text-classification", model=sys.argv[1])
-print(json.dumps(classify(json.loads(sys.argv[2]), top_k=None)))
-"""
-
-
-def answer_elsewhere(folder: Path, texts: list[str]) -> list[dict[str, float]]:
-    """Label -> probability for each text, by plain transformers in a process that knows nothing of this code."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", LOAD, str(folder), json.dumps(texts)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=folder.parent)
-    assert done.returncode == 0, done.stderr
-    return [{a["label"]: a["score"] for a in answers} for answers in json.loads(done.stdout.splitlines()[-1])]
 
 
 def test_the_card_has_the_numbers_of_evaluate_and_the_merge_repeats_to_the_bit(

@@ -13,10 +13,11 @@ from urllib.request import urlopen
 
 import pytest
 from hub_server import HubServer
+from live_page import wait_until_up_to_date
+from plain_transformers import answer_elsewhere
 from playwright.sync_api import Page
 from test_cli import run
-from test_page import address, browser, page, small, wait_until_up_to_date  # noqa: F401 - fixtures
-from test_takeaway import answer_elsewhere
+from test_page import address, browser, page, small  # noqa: F401 - fixtures
 
 from fusion_ui.domains.batches import make_batches
 from fusion_ui.errors import FusionError, RecipeError

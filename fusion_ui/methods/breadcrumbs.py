@@ -22,7 +22,7 @@ class Breadcrumbs(MergeMethod):
     formula: ClassVar = "theta = theta_0 + lambda sum_i c_i m_i tau_i,  m_i = 0 where |tau_i| is small or an outlier"
     needs_base: ClassVar = True
     keeps_identical: ClassVar = False
-    color: ClassVar = "#7c3aed"
+    color: ClassVar = "#7e36f3"
 
     drop_smallest: Annotated[
         float,

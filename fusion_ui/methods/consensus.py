@@ -36,7 +36,7 @@ class Consensus(MergeMethod):
     needs_base: ClassVar = True
     num_experts: ClassVar = (LEAST_TASKS, None)
     keeps_identical: ClassVar = False
-    color: ClassVar = "#4d7c0f"
+    color: ClassVar = "#517e12"
 
     mask_threshold: Annotated[
         float,

@@ -34,7 +34,7 @@ class Dare(MergeMethod):
     formula: ClassVar = "theta = theta_0 + lambda sum_i c_i m_i tau_i / density,  m_i ~ Bernoulli(density)"
     needs_base: ClassVar = True
     keeps_identical: ClassVar = False
-    color: ClassVar = "#b45309"
+    color: ClassVar = "#b45109"
 
     density: Annotated[float, RANDOM_DENSITY] = 0.5
     scaling_coefficient: Annotated[float, SUM_SCALING] = 0.3

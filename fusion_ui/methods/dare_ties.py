@@ -25,7 +25,7 @@ class DareTies(MergeMethod):
     formula: ClassVar = "theta = theta_0 + lambda mean_i {t_i with the sign of sum_j c_j t_j},  t_i = m_i tau_i / k"
     needs_base: ClassVar = True
     keeps_identical: ClassVar = False
-    color: ClassVar = "#0e7490"
+    color: ClassVar = "#127590"
 
     density: Annotated[float, RANDOM_DENSITY] = 0.5
     scaling_coefficient: Annotated[float, MEAN_SCALING] = 1.0

@@ -31,7 +31,7 @@ class DataFreeRegMean(MergeMethod):
     paper: ClassVar = "https://arxiv.org/abs/2503.08099"
     formula: ClassVar = "W = (sum_i c_i G~_i)^-1 sum_i c_i G~_i W_i,  G_i = tau_i tau_i^T / |tau_i|^2"
     needs_base: ClassVar = True
-    color: ClassVar = "#0369a1"
+    color: ClassVar = "#006ca2"
 
     alpha: Annotated[
         float,

@@ -27,7 +27,7 @@ class Della(MergeMethod):
     )
     needs_base: ClassVar = True
     keeps_identical: ClassVar = False
-    color: ClassVar = "#be185d"
+    color: ClassVar = "#bd1b5a"
 
     density: Annotated[
         float,

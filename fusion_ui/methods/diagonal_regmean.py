@@ -23,7 +23,7 @@ class DiagonalRegMean(MergeMethod):
     paper: ClassVar = "https://openreview.net/forum?id=FCnohuR6AnM"
     formula: ClassVar = "w_j = sum_i c_i g_ij w_ij / sum_i c_i g_ij,  g_i = diag(G_i),  w_j the weights of feature j"
     requires: ClassVar = frozenset({StatisticKind.GRAM})
-    color: ClassVar = "#93a8ff"
+    color: ClassVar = "#7e87f3"
 
     def merge_parameter(self, slot: ParameterSlot) -> Merged:
         if slot.equations is None:

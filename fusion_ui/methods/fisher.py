@@ -23,7 +23,7 @@ class FisherMean(MergeMethod):
     paper: ClassVar = "https://arxiv.org/abs/2111.09832"
     formula: ClassVar = "theta = sum_i c_i F_i theta_i / sum_i c_i F_i"
     requires: ClassVar = frozenset({StatisticKind.FISHER})
-    color: ClassVar = "#e08e0b"
+    color: ClassVar = "#cf7e00"
 
     normalise: Annotated[
         bool,

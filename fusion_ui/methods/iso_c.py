@@ -33,7 +33,7 @@ class IsoC(MergeMethod):
     formula: ClassVar = "W = W_0 + lambda mean(S) U V^T,  U diag(S) V^T = sum_i c_i tau_i  (c_i = 1 when equal)"
     needs_base: ClassVar = True
     keeps_identical: ClassVar = False
-    color: ClassVar = "#9d174d"
+    color: ClassVar = "#b42d63"
 
     scaling_coefficient: Annotated[
         float,

@@ -37,7 +37,7 @@ class KarcherMean(MergeMethod):
     title: ClassVar = "Karcher mean"
     paper: ClassVar = "https://doi.org/10.1002/cpa.3160300502"
     formula: ClassVar = "u = argmin_u sum_i c_i angle(u, u_i)^2,  |theta| = sum_i c_i |theta_i|"
-    color: ClassVar = "#15803d"
+    color: ClassVar = "#1b9048"
 
     def merge_parameter(self, slot: ParameterSlot) -> Merged:
         if slot.experts.stride(0) == 0:  # the same in every expert, which is then the centre

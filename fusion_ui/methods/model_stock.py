@@ -30,7 +30,7 @@ class ModelStock(MergeMethod):
     formula: ClassVar = "theta = theta_0 + t sum_i c_i tau_i,  t = N cos / (1 + (N - 1) cos),  per parameter"
     needs_base: ClassVar = True
     num_experts: ClassVar = (2, None)
-    color: ClassVar = "#1d4ed8"
+    color: ClassVar = "#125ad8"
 
     def merge_parameter(self, slot: ParameterSlot) -> Merged:
         assert slot.base is not None  # see `needs_base`

@@ -33,7 +33,7 @@ class Slerp(MergeMethod):
     paper: ClassVar = "https://doi.org/10.1145/325334.325242"
     formula: ClassVar = "u = [sin(c_1 phi) u_1 + sin(c_2 phi) u_2] / sin(phi),  |theta| = c_1 |theta_1| + c_2 |theta_2|"
     num_experts: ClassVar = (2, 2)
-    color: ClassVar = "#a16207"
+    color: ClassVar = "#a26309"
 
     def merge_parameter(self, slot: ParameterSlot) -> Merged:
         if slot.experts.stride(0) == 0:

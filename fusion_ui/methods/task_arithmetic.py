@@ -20,7 +20,7 @@ class TaskArithmetic(MergeMethod):
     formula: ClassVar = "theta = theta_0 + lambda sum_i c_i tau_i,  tau_i = theta_i - theta_0"
     needs_base: ClassVar = True
     keeps_identical: ClassVar = False
-    color: ClassVar = "#c2410c"
+    color: ClassVar = "#c63f09"
 
     scaling_coefficient: Annotated[float, SUM_SCALING] = 0.3
 

@@ -25,7 +25,7 @@ class Ties(MergeMethod):
     formula: ClassVar = "theta = theta_0 + lambda mean_i {t_i with the sign of sum_j c_j t_j},  t_i = largest(tau_i)"
     needs_base: ClassVar = True
     keeps_identical: ClassVar = False
-    color: ClassVar = "#0f766e"
+    color: ClassVar = "#12756c"
 
     density: Annotated[
         float,

@@ -34,7 +34,7 @@ class TsvMerge(MergeMethod):
     )
     needs_base: ClassVar = True
     keeps_identical: ClassVar = False
-    color: ClassVar = "#6d28d9"
+    color: ClassVar = "#7536ea"
 
     scaling_coefficient: Annotated[
         float,

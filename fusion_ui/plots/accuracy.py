@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.plots.style import MARGIN, Figure, escape_text, fade, new_figure
+from fusion_ui.plots.style import MARGIN, PATTERNS, SYMBOLS, Figure, escape_text, fade, new_figure
 
 LINES = {"own expert": "dot", "multi-task": "dash"}
 HEIGHT = 380
@@ -29,7 +29,8 @@ def accuracy_figure(
     traces = [_line(rows_of[name], positions, LINES[name]) for name in LINES if name in rows_of]
     for i, name in enumerate(marks):
         offset = 0.62 * ((i + 0.5) / len(marks) - 0.5)
-        traces.append(_marks(rows_of[name], positions, offset, 0.55 / len(marks), name in stale, is_from_zero))
+        trace = _marks(rows_of[name], positions, offset, name in stale, is_from_zero)
+        traces.append(trace | (_bar(trace, i, 0.55 / len(marks)) if is_from_zero else _point(trace, rows_of[name], i)))
     out = set(frame.loc[frame["role"] == "out-of-domain", "domain"])
     notes = {name: "<br><i>out of domain</i>" if name in out else "" for name in domains}
     low = 0.0 if is_from_zero else 0.5 if frame.empty else _floor(float(min(frame["low"])))
@@ -50,11 +51,11 @@ def accuracy_figure(
 
 
 def _marks(
-    rows: list[dict[Any, Any]], positions: dict[str, int], offset: float, width: float, is_stale: bool, is_bar: bool
+    rows: list[dict[Any, Any]], positions: dict[str, int], offset: float, is_stale: bool, is_bar: bool
 ) -> dict[str, Any]:
     first = rows[0]
     color = fade(first["color"], 0.3 if is_stale else 1.0)
-    trace: dict[str, Any] = {
+    return {
         "name": escape_text(first["title"]),
         "x": [positions[row["domain"]] + offset for row in rows],
         "y": [row["value"] for row in rows],
@@ -76,11 +77,19 @@ def _marks(
         "hovertemplate": "<b>%{fullData.name}</b><br>%{customdata[0]}, %{customdata[6]} split: %{y:.1%}"
         "<br>95 % interval %{customdata[4]:.1%} to %{customdata[5]:.1%}"
         "<br>%{customdata[1]} of %{customdata[2]} right (%{customdata[3]} in all)<extra></extra>",
+        "marker": {"color": color},
     }
-    if is_bar:
-        return trace | {"type": "bar", "width": width, "marker": {"color": color}}
-    symbol, size = ("diamond-open", 9) if first["is_reference"] else ("circle", 10)
-    return trace | {"type": "scatter", "mode": "markers", "marker": {"color": color, "size": size, "symbol": symbol}}
+
+
+def _point(trace: dict[str, Any], rows: list[dict[Any, Any]], number: int) -> dict[str, Any]:
+    """A mark of its own shape; hollow for what is no merge."""
+    symbol = SYMBOLS[number % len(SYMBOLS)] + ("-open" if rows[0]["is_reference"] else "")
+    return {"type": "scatter", "mode": "markers", "marker": trace["marker"] | {"size": 10, "symbol": symbol}}
+
+
+def _bar(trace: dict[str, Any], number: int, width: float) -> dict[str, Any]:
+    pattern = {"shape": PATTERNS[number % len(PATTERNS)], "size": 6, "solidity": 0.25}
+    return {"type": "bar", "width": width, "marker": trace["marker"] | {"pattern": pattern}}
 
 
 def _line(rows: list[dict[Any, Any]], positions: dict[str, int], dash: str) -> dict[str, Any]:

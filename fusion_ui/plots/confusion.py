@@ -6,7 +6,7 @@ from html import escape
 
 from fusion_ui.evaluation.confusion import Confusion
 from fusion_ui.plots.layers import LIGHT_TO_DARK
-from fusion_ui.plots.style import Figure, new_figure
+from fusion_ui.plots.style import CELL_INK, Figure, new_figure
 
 ROW_HEIGHT, AXIS_HEIGHT, LEAST_HEIGHT = 56, 110, 220
 LONGEST_LABEL = 18
@@ -28,7 +28,7 @@ def confusion_figure(confusion: Confusion | None) -> Figure:
         "z": shares,
         "text": [[f"{count:,}" for count in row] for row in counts],
         "texttemplate": "%{text}",
-        "textfont": {"size": 13},
+        "textfont": {"size": 13, "color": CELL_INK},
         "customdata": [[[truth, answer] for answer in whole] for truth in whole],
         "hovertemplate": "%{customdata[0]} answered as %{customdata[1]}: %{text} (%{z:.1%})<extra></extra>",
         "colorscale": [list(color) for color in LIGHT_TO_DARK],

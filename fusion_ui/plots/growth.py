@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fusion_ui.evaluation.combined import ENSEMBLE_COLOR
-from fusion_ui.plots.style import DOMAIN_COLORS, MARGIN, Figure, fade, new_figure
+from fusion_ui.plots.style import DOMAIN_COLORS, MARGIN, SYMBOLS, Figure, fade, new_figure
 
 HEIGHT = 400
 APART = 0.025
@@ -30,9 +30,10 @@ def growth_figure(frame: pd.DataFrame, domains: Mapping[str, str], order: Sequen
         rows.setdefault((row["series"], row["domain"]), []).append(row)
     traces, span = [], [0.7, len(order) + 0.3]
     for i, (name, title) in enumerate(domains.items()):
-        color, points = DOMAIN_COLORS[i % len(DOMAIN_COLORS)], rows.get(("domain", name), [])
+        color, symbol = DOMAIN_COLORS[i % len(DOMAIN_COLORS)], SYMBOLS[i % len(SYMBOLS)]
+        points = rows.get(("domain", name), [])
         trace = _line(points, escape(title[:40], quote=False), {"color": color, "width": 1.5})
-        symbols = ["circle" if row["role"] == "in-domain" else "circle-open" for row in points]
+        symbols = [symbol if row["role"] == "in-domain" else f"{symbol}-open" for row in points]
         # A little apart, so that no interval hides another.
         trace["x"] = [x + APART * (i - (len(domains) - 1) / 2) for x in trace["x"]]
         trace |= {"marker": {"size": 8, "symbol": symbols}, "legendgroup": name}
@@ -91,7 +92,7 @@ def _own_line(row: dict[Any, Any], of: dict[str, Any], span: list[float]) -> dic
         "name": f"{of['name']}, own expert",
         "legendgroup": of["legendgroup"],
         "showlegend": False,
-        "line": {"color": fade(of["line"]["color"], 0.7), "width": 1, "dash": "dot"},
+        "line": {"color": of["line"]["color"], "width": 1, "dash": "dot"},
         "hovertemplate": "%{y:.1%}<extra>%{fullData.name}</extra>",
     }
 

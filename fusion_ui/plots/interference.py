@@ -8,7 +8,7 @@ import math
 import pandas as pd
 
 from fusion_ui.plots.layers import LEAST_HEIGHT, QUANTITIES, ROW_HEIGHT
-from fusion_ui.plots.style import Figure, new_figure
+from fusion_ui.plots.style import CELL_INK, Figure, new_figure
 
 MAX_NAME = 24
 """Characters of an expert's name on the axis."""
@@ -35,7 +35,7 @@ def interference_figure(frame: pd.DataFrame, quantity: str) -> Figure:
         "z": values,
         "text": [["" if v is None else f"{v:{about.format}}" for v in row] for row in values],
         "texttemplate": "%{text}",
-        "textfont": {"size": 10},
+        "textfont": {"size": 10, "color": CELL_INK},
         "hovertemplate": f"%{{y}}, %{{x}}<br>{about.title}: %{{text}}<extra></extra>",
         "hoverongaps": False,
         "colorscale": [list(color) for color in about.colors],

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fusion_ui.plots.style import Figure, new_figure
+from fusion_ui.plots.style import CELL_INK, Figure, new_figure
 
 ROW_HEIGHT, LEAST_HEIGHT = 24, 240
-# Told apart by lightness, and across zero by hue as well, in either theme and by colour-blind eyes.
-LIGHT_TO_DARK = ((0.0, "#eef1fe"), (0.5, "#9aadf6"), (1.0, "#22328f"))
-ACROSS_ZERO = ((0.0, "#a8480a"), (0.5, "#f4f4f6"), (1.0, "#22328f"))
+# Told apart by lightness, and across zero by hue as well, by colour-blind eyes too; light enough for dark numbers.
+LIGHT_TO_DARK = ((0.0, "#f4f6ff"), (0.5, "#b3c1fa"), (1.0, "#7688ee"))
+ACROSS_ZERO = ((0.0, "#dd7a2c"), (0.5, "#f6f6f8"), (1.0, "#7688ee"))
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def layers_figure(frame: pd.DataFrame, quantity: str) -> Figure:
         "z": colored,
         "text": [["" if v is None else f"{v:{about.format}}".replace("e+0", "e") for v in row] for row in values],
         "texttemplate": "%{text}",
-        "textfont": {"size": 10},
+        "textfont": {"size": 10, "color": CELL_INK},
         "customdata": values,
         "hovertemplate": f"%{{y}}, %{{x}}<br>{about.title}: %{{customdata:.3g}}<extra></extra>",
         "hoverongaps": False,

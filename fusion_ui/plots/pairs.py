@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fusion_ui.plots.layers import ACROSS_ZERO, LIGHT_TO_DARK
-from fusion_ui.plots.style import Figure, new_figure
+from fusion_ui.plots.style import CELL_INK, Figure, new_figure
 
 QUANTITIES = {
     "better": "against the better expert",
@@ -51,7 +51,7 @@ def pairs_figure(frame: pd.DataFrame, experts: Mapping[str, str], quantity: str,
         "z": values,
         "text": [[text or "" for text in row] for row in texts],
         "texttemplate": "%{text}",
-        "textfont": {"size": 12},
+        "textfont": {"size": 12, "color": CELL_INK},
         "customdata": hovers,
         "hovertemplate": "%{customdata}<extra></extra>",
         "hoverongaps": False,

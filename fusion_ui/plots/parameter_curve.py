@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.plots.style import DOMAIN_COLORS, Figure, escape_text, fade, new_figure
+from fusion_ui.plots.style import DOMAIN_COLORS, SYMBOLS, Figure, escape_text, fade, new_figure
 from fusion_ui.results.curve import MEAN
 
 HEIGHT = 380
@@ -54,10 +54,10 @@ def curve_figure(
     rows, looks = (_rows_of([r for r in records if bool(r["is_complete"]) == done], domains) for done in (True, False))
     traces = []
     for i, (name, title) in enumerate(domains.items()):
-        color = DOMAIN_COLORS[i % len(DOMAIN_COLORS)]
+        color, symbol = DOMAIN_COLORS[i % len(DOMAIN_COLORS)], SYMBOLS[i % len(SYMBOLS)]
         traces.append(_band(rows[name], escape_text(title), fade(color, BAND)))
-        traces.append(_line(rows[name], escape_text(title), label, {"color": color, "width": 1.5}))
-        traces.append(_look(looks[name], escape_text(title), label, {"color": color}))
+        traces.append(_line(rows[name], escape_text(title), label, {"color": color, "width": 1.5}, symbol))
+        traces.append(_look(looks[name], escape_text(title), label, {"color": color}, symbol))
     traces.append(_band(rows[MEAN], "mean", MEAN_BAND))
     # "ink" is drawn in the page's text colour.
     traces.append(_line(rows[MEAN], "mean", label, {"width": 4}) | {"meta": "ink", "mode": "lines"})
@@ -90,7 +90,9 @@ def _limits(frame: pd.DataFrame, levels: Sequence[Level], is_relative: bool) -> 
     return [max(0.0, math.floor(20 * low - 0.2) / 20), min(most, math.ceil(20 * high + 0.2) / 20)]
 
 
-def _line(rows: list[dict[Any, Any]], name: str, label: str, line: dict[str, Any]) -> dict[str, Any]:
+def _line(
+    rows: list[dict[Any, Any]], name: str, label: str, line: dict[str, Any], symbol: str = SYMBOLS[0]
+) -> dict[str, Any]:
     return {
         "type": "scatter",
         "x": [row["parameter"] for row in rows],
@@ -100,15 +102,17 @@ def _line(rows: list[dict[Any, Any]], name: str, label: str, line: dict[str, Any
         "legendgroup": name,
         "mode": "lines+markers",
         "line": line,
-        "marker": {"size": 4},
+        "marker": {"size": 5, "symbol": symbol},
         "hovertemplate": f"{label} %{{x:.2f}}: %{{y:.1%}}, 95 % interval %{{customdata[0]:.1%}} to "
         "%{customdata[1]:.1%}<br>%{customdata[2]} sentences, select split<extra>%{fullData.name}</extra>",
     }
 
 
-def _look(rows: list[dict[Any, Any]], name: str, label: str, line: dict[str, Any]) -> dict[str, Any]:
+def _look(
+    rows: list[dict[Any, Any]], name: str, label: str, line: dict[str, Any], symbol: str = SYMBOLS[0]
+) -> dict[str, Any]:
     """Scores on the first few sentences: faint points."""
-    return _line(rows, name, label, line) | {"mode": "markers", "opacity": FAINT, "showlegend": False}
+    return _line(rows, name, label, line, symbol) | {"mode": "markers", "opacity": FAINT, "showlegend": False}
 
 
 def _band(rows: list[dict[Any, Any]], name: str, color: str) -> dict[str, Any]:

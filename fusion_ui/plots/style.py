@@ -12,8 +12,15 @@ from typing import Any
 Figure = dict[str, Any]
 """``{"data": [traces], "layout": {...}}``"""
 
-DOMAIN_COLORS = ("#4c78ff", "#e4572e", "#8f5bd6", "#2a9d5c", "#c29b00", "#17a2b8", "#b5488d", "#6b7280")
-"""One a domain, told apart by lightness as well as by hue."""
+DOMAIN_COLORS = ("#5a63fc", "#cf1b09", "#7e5a99", "#7e9963", "#bd8700", "#2d99ab", "#ab4851", "#636c75")
+"""One a domain, told apart by colour-blind eyes too, and seen on white as well as on the dark page."""
+
+SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "star", "triangle-down", "x")
+PATTERNS = ("", "/", "x", "-", "\\", "+", "|", ".")
+"""Of marks and of bars, in the order in which they stand: colour is never the only thing that tells them apart."""
+
+CELL_INK = "#0f172a"
+"""Numbers in the cells of heat maps, which are light in either theme."""
 
 MARGIN = {"l": 48, "r": 12, "t": 8, "b": 44}
 
@@ -37,12 +44,6 @@ def new_figure(height: int, traces: list[dict[str, Any]], **layout: Any) -> Figu
 def escape_text(text: str) -> str:
     """A text from a person for a figure, where Plotly would draw some tags as markup."""
     return escape(text, quote=False)
-
-
-def lighten(color: str, share: float) -> str:
-    """A hexadecimal colour mixed with white."""
-    mixed = (round(int(color[i : i + 2], 16) * (1 - share) + 255 * share) for i in (1, 3, 5))
-    return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
 def fade(color: str, opacity: float) -> str:

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from fusion_ui.merging.two_features import Point, TwoFeatures
-from fusion_ui.plots.style import DOMAIN_COLORS, Figure, fade, new_figure
+from fusion_ui.plots.style import DOMAIN_COLORS, Figure, new_figure
 
 HEIGHT = 420
 LEVELS = (0.04, 0.25, 1.0)
@@ -16,6 +16,8 @@ NUM_STEPS = 40
 MARGIN = 0.35
 """Around the points, as a share of what they span."""
 MEAN_COLOR, REGMEAN_COLOR = "#7f8797", "#4c6ef5"
+SHAPES = (("solid", "circle"), ("dash", "star"))
+"""Of each expert's contours and of its point."""
 
 
 def two_features_figure(picture: TwoFeatures | None, alpha: float) -> Figure:
@@ -26,11 +28,11 @@ def two_features_figure(picture: TwoFeatures | None, alpha: float) -> Figure:
     points = [*picture.points, picture.mean, *path]
     traces: list[dict[str, Any]] = []
     for i, name in enumerate(picture.experts):
-        color, title = DOMAIN_COLORS[i], html.escape(name[:40], quote=False)
+        color, title, (dash, symbol) = DOMAIN_COLORS[i], html.escape(name[:40], quote=False), SHAPES[i]
         at_mean = picture.error(i, picture.mean)
         for level in LEVELS:
-            traces.append(_ellipse(picture, i, level * at_mean, color, title))
-        traces.append(_point(picture.points[i], title, color, "circle", 12))
+            traces.append(_ellipse(picture, i, level * at_mean, {"color": color, "dash": dash}, title))
+        traces.append(_point(picture.points[i], title, color, symbol, 12))
     traces.append(_point(picture.mean, "Simple mean", MEAN_COLOR, "square", 11))
     traces.append(
         {
@@ -55,7 +57,7 @@ def two_features_figure(picture: TwoFeatures | None, alpha: float) -> Figure:
     return new_figure(HEIGHT, traces, **axes)
 
 
-def _ellipse(picture: TwoFeatures, expert: int, error: float, color: str, name: str) -> dict[str, Any]:
+def _ellipse(picture: TwoFeatures, expert: int, error: float, line: dict[str, Any], name: str) -> dict[str, Any]:
     """All points with one error: w_i + sqrt(error) L^-T (cos t, sin t) with Gbar_i = L L^T."""
     (a, b), (_, c) = picture.grams[expert]
     left = math.sqrt(max(a, 1e-30))
@@ -76,7 +78,7 @@ def _ellipse(picture: TwoFeatures, expert: int, error: float, color: str, name: 
         "name": name,
         "legendgroup": name,
         "showlegend": False,
-        "line": {"color": fade(color, 0.6), "width": 1.5},
+        "line": line | {"width": 1},
         "hovertemplate": f"error {error:.2g}<extra>%{{fullData.name}}</extra>",
     }
 

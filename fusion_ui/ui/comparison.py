@@ -10,13 +10,12 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate
 from fusion_ui.evaluation.combined import ensemble_of
 from fusion_ui.merging.plan import MergePlan
-from fusion_ui.plots.style import lighten
 from fusion_ui.projects.labels import label_names
 from fusion_ui.projects.project import Project, read_split
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import Workspace
 
-EXPERT_COLOR, MULTITASK_COLOR = "#9c6ade", "#c2415a"
+EXPERT_COLOR, MULTITASK_COLOR = "#9975c6", "#c63f5a"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ def compare(workspace: Workspace, project: Project, request: FuseRequest, evalua
     first = experts[project.experts[0].name]
     owners = {expert.domain: expert.name for expert in project.experts if expert.domain}
     candidates: list[Candidate] = [
-        _named(workspace.candidate(plan, owners), name, number) for number, (name, plan) in enumerate(plans.items())
+        replace(workspace.candidate(plan, owners), name=name) for name, plan in plans.items()
     ]
     labels = {expert.name: dict(expert.labels) for expert in project.experts}
     singles = {
@@ -66,13 +65,6 @@ def compare(workspace: Workspace, project: Project, request: FuseRequest, evalua
         candidates.append(checkpoint_candidate("multi-task", "Multi-task model", model, MULTITASK_COLOR, first))
     domain_of = {expert.name: expert.domain for expert in project.experts}
     return Comparison(tuple(candidates), plans, evaluation, tuple(domain_of[name] for name in request.experts))
-
-
-def _named(candidate: Candidate, name: str, number: int) -> Candidate:
-    """The candidate under its name in the comparison; a pin's colour is told from its method's by lightness."""
-    if name == candidate.name:
-        return candidate
-    return replace(candidate, name=name, color=lighten(candidate.color, 0.25 + 0.12 * (number % 4)))
 
 
 def checkpoints_of(project: Project) -> dict[str, Checkpoint]:

@@ -154,7 +154,8 @@ class Experimenting(LongWork):
     ) -> Experiment:
         domain_of = {expert.name: expert.domain for expert in project.experts}
         owners = {domain: name for name, domain in domain_of.items() if domain}
-        merges = {names: self.workspace.candidate(self.workspace.plan(part), owners) for names, part in recipes.items()}
+        plans = {names: self.workspace.plan(part) for names, part in recipes.items()}
+        merges = {names: self.workspace.candidate(plan, owners, is_passing=True) for names, plan in plans.items()}
         experts = expert_candidates(self.workspace.plan(plain_recipe(recipe)))
         return Experiment(merges, experts, domain_of, self.handlers.evaluation(project, "report"))
 

@@ -19,9 +19,11 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 def make_theme() -> Base:
     """Gradio's own default with system fonts, so that nothing is fetched from elsewhere."""
-    return Default(
+    theme = Default(
         primary_hue="indigo", neutral_hue="slate", radius_size="md", spacing_size="sm", font=FONT, font_mono=MONO
     )
+    # The default's own grey is too light to be read on white.
+    return theme.set(body_text_color_subdued="*neutral_600")
 
 
 def page_head() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -9,15 +10,36 @@ from typing import Any
 
 import gradio as gr
 
+from fusion_ui.errors import FusionError, StoppedError
 from fusion_ui.evaluation.typed_text import TypedAnswers, answer_examples, read_examples
 from fusion_ui.ui.comparison import compare
 from fusion_ui.ui.long_work import LongWork, on_status_line
 from fusion_ui.ui.panels.try_it import TryItPanel
 from fusion_ui.ui.render import render_status
 
+LOGGER = logging.getLogger("fusion_ui")
+
 
 class Trying(LongWork):
     """Handlers of typed sentences. They are in no log, no store and no session."""
+
+    def make_ready(self, session_id: str | None) -> None:
+        """Merge what will answer while the person still types. Moving a control ends it."""
+        session = self.handlers.sessions.get(session_id)
+        version, request = session.version, session.request
+        if session.refusal is not None or session.is_stopped or not session.project.is_complete:
+            return
+        comparison = compare(
+            self.workspace, session.project, request, self.handlers.evaluation(session.project, "report")
+        )
+        try:
+            with session.working(version, self.workspace.turns.urgent_progress()) as progress:
+                for plan in comparison.plans.values():
+                    if self.workspace.is_measured(plan):
+                        progress.check()
+                        self.workspace.merge(plan, progress)
+        except StoppedError:  # the controls moved, and the visitor will come back to the field
+            return
 
     def answer(self, session_id: str | None, text: Any) -> Iterator[list[Any]]:
         """Status while the models answer, or are merged first; at the end every probability."""
@@ -56,6 +78,22 @@ def wire_try_it(panel: TryItPanel, trying: Trying) -> None:
     def answer(request: gr.Request, text: Any) -> Iterator[list[Any]]:
         yield from on_status_line(trying.answer(request.session_hash, text), 2)
 
+    def make_ready(request: gr.Request) -> None:
+        try:
+            trying.make_ready(request.session_hash)
+        except FusionError as error:  # the same when it is asked in earnest, where it is said
+            LOGGER.info("nothing was merged ahead: %s", error)
+
+    gr.on(
+        [panel.tab.select, panel.text.focus],
+        make_ready,
+        None,
+        None,
+        trigger_mode="always_last",
+        show_progress="hidden",
+        concurrency_limit=4,
+        api_visibility="private",
+    )
     gr.on(
         [panel.text.submit, panel.answer.click],
         answer,

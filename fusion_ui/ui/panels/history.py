@@ -84,8 +84,8 @@ def build_history_panel() -> HistoryPanel:
                 for title in ("Restore", "Pin", "Remove")
             )
             name = gr.Textbox(
-                show_label=False, container=False, placeholder="Name for it", max_length=80, min_width=120,
-                elem_id="history-name",
+                label="Name for the ticked merge", show_label=False, container=False, placeholder="Name for it",
+                max_length=80, min_width=120, elem_id="history-name",
             )  # fmt: skip
             rename = gr.Button("Rename", size="sm", scale=0, min_width=90, interactive=False, elem_id="history-rename")
         said = status_line(render_status(""), "history-said")

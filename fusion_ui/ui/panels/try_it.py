@@ -54,11 +54,12 @@ class TryItPanel:
     answer: gr.Button
     status: gr.HTML
     answers: gr.HTML
+    tab: gr.Tab
 
 
 def build_try_it_panel() -> TryItPanel:
     """One line is one sentence; with a single line in sight, Enter submits."""
-    with gr.Tab("Try it"):
+    with gr.Tab("Try it") as tab:
         with gr.Row(equal_height=True):
             text = gr.Textbox(
                 label="Sentences",
@@ -78,4 +79,4 @@ def build_try_it_panel() -> TryItPanel:
             value={}, html_template='<div class="answers"></div>', js_on_load=DRAW_ANSWERS, elem_id="answers"
         )
     text.preprocess = lambda payload: payload  # checked where it is used
-    return TryItPanel(text, answer, status, answers)
+    return TryItPanel(text, answer, status, answers, tab)
