@@ -37,8 +37,8 @@ HEARTBEAT = re.compile(f"{API}heartbeat/(?P<session>[^/]+)/?")
 FILE = re.compile(f"{API}file[=/](?P<path>.*)", re.DOTALL)
 _KEY = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[\w.:-]{1,100}")
-MAX_NODES = 100_000
-"""Values in one request."""
+MAX_VALUES, MAX_DEPTH = 100_000, 32
+"""Values in one request, and how deep one may stand in others."""
 MAX_NOTED = 1 << 20
 """Bytes of an answer that names new files or calls."""
 
@@ -117,10 +117,7 @@ class Gate:
     def _check_file(self, text: str, key: str) -> None:
         if "://" in text or "\x00" in text or text.startswith(("//", "\\\\")):
             raise Refusal(403, "Files of other places are not served here.")
-        try:
-            path = Path(text).resolve()
-        except (OSError, RuntimeError, ValueError):
-            raise Refusal(403, NOT_YOURS) from None
+        path = _resolve(text)
         if path.is_relative_to(self.uploads) and not self.owners.has_file(path, key):
             raise Refusal(403, NOT_YOURS)
 
@@ -138,7 +135,7 @@ class Gate:
             if not isinstance(event, str) or self.owners.owner_of("call", event) not in (None, key):
                 raise Refusal(403, NOT_YOURS)
         for path in paths:
-            if not self.owners.has_file(Path(path), key):
+            if not self.owners.has_file(_resolve(path), key):
                 raise Refusal(403, "A file in this request was not uploaded by you, or is gone. Choose it again.")
 
     def _count(self, scope: Scope, receive: Receive, key: str) -> Receive:
@@ -177,17 +174,24 @@ def _too_much(room: int, free: int) -> str:
 
 def _paths(call: Any) -> Iterator[str]:
     """Every file that a request names, wherever it stands in it."""
-    waiting, num = [call], 0
+    waiting, num = [(call, 0)], 0
     while waiting:
-        value, num = waiting.pop(), num + 1
-        if num > MAX_NODES:
+        (value, depth), num = waiting.pop(), num + 1
+        if num > MAX_VALUES or depth > MAX_DEPTH:
             raise ValueError("too many values")
         if isinstance(value, dict):
             if isinstance(value.get("path"), str):
                 yield value["path"]
-            waiting += value.values()
+            waiting += [(inner, depth + 1) for inner in value.values()]
         elif isinstance(value, list):
-            waiting += value
+            waiting += [(inner, depth + 1) for inner in value]
+
+
+def _resolve(text: str) -> Path:
+    try:
+        return Path(text).resolve()
+    except (OSError, RuntimeError, ValueError):
+        raise Refusal(403, NOT_YOURS) from None
 
 
 def _found(pattern: re.Pattern[str], path: str) -> list[str]:
