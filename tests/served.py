@@ -19,6 +19,10 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 
 
+OFFLINE = {"HF_ENDPOINT": "http://127.0.0.1:9", "FUSION_UI_CONNECT_TIMEOUT": "1"}
+"""No hub: whoever asks for one is told so at once."""
+
+
 class Server:
     """`python -m MODULE FOLDER PORT`, whose output goes to FOLDER/log."""
 
@@ -33,7 +37,9 @@ class Server:
         """Start it and wait until it answers."""
         command = [sys.executable, "-m", self.module, str(self.folder), str(self.port)]
         with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=os.environ | OFFLINE | environment, stdout=log, stderr=log
+            )
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert self.process.poll() is None, self.log
