@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     max_model_bytes: int = Field(default=16 << 30, ge=1 << 20, description="weights of one model, fetched or uploaded")
     max_session_bytes: int = Field(default=32 << 30, ge=1 << 20, description="files that one visitor may bring")
     max_export_bytes: int = Field(default=8 << 30, ge=1 << 20, description="weights of a merge that the page hands out")
+    max_request_bytes: int = Field(default=4 << 20, ge=1 << 16, description="one request, uploads apart")
+    min_free_bytes: int = Field(default=1 << 30, ge=0, description="left free on the disk by uploads")
+    max_sessions: int = Field(default=200, ge=1, description="pages open at once, of everybody")
+    max_tabs_per_visitor: int = Field(default=12, ge=1, description="pages open at once in one browser")
     max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
 
     @property

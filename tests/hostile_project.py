@@ -32,6 +32,7 @@ def main(folder: Path, port: int) -> None:
     from fusion_ui.projects.project import SPLITS, Project, ProjectDomain, ProjectExpert
     from fusion_ui.settings import Settings
     from fusion_ui.ui.app import build_app
+    from fusion_ui.ui.handlers import Handlers
     from fusion_ui.ui.serving import launch
     from fusion_ui.workspace import Workspace
 
@@ -43,8 +44,9 @@ def main(folder: Path, port: int) -> None:
         paths = {s: write_split(folder / f"domain{i}" / f"{s}.csv", n, i + n) for s, n in sizes.items()}
         domains.append(ProjectDomain(name, name, **paths, pair_column="pair"))
     project = Project("hostile", f"Hostile {IMAGE}", None, None, tuple(experts), tuple(domains))
-    app = build_app(Workspace(Settings(cache_dir=folder / "cache")), project)
-    launch(app, "127.0.0.1", port)
+    handlers = Handlers(Workspace(Settings(cache_dir=folder / "cache")), project)
+    app = build_app(handlers.workspace, project, handlers)
+    launch(app, "127.0.0.1", port, handlers)
     app.block_thread()
 
 

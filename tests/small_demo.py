@@ -31,11 +31,13 @@ def shrink(project: Project, folder: Path) -> Project:
 def main(folder: Path, port: int) -> None:
     """Serve the small demo until killed."""
     from fusion_ui.ui.app import build_app
+    from fusion_ui.ui.handlers import Handlers
     from fusion_ui.ui.serving import launch
 
     workspace = Workspace(read_settings())
-    app = build_app(workspace, shrink(workspace.prepare_demo(), folder))
-    launch(app, "127.0.0.1", port)
+    handlers = Handlers(workspace, shrink(workspace.prepare_demo(), folder))
+    app = build_app(workspace, handlers.project, handlers)
+    launch(app, "127.0.0.1", port, handlers)
     app.block_thread()
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from fusion_ui.domains.table import Row, Table
 from fusion_ui.errors import DomainError
+from fusion_ui.sources.upload import shown
 
 Result = TypeVar("Result")
 MAX_ROWS = 5_000_000
@@ -73,6 +74,5 @@ def _guard(path: Path, read: Callable[[], Result]) -> Result:
     try:
         return read()
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise DomainError(
-            f"{path} cannot be read as PARQUET: {str(error).strip().rstrip('.')}. Download or write the file again."
-        ) from None
+        reason = shown(" ".join(str(error).split())).rstrip(".")
+        raise DomainError(f"{path} cannot be read as PARQUET: {reason}. Download or write the file again.") from None

@@ -11,7 +11,7 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.finding import find_checkpoint
 from fusion_ui.checkpoints.limits import check_untrusted
 from fusion_ui.checkpoints.trial import try_in_child
-from fusion_ui.errors import CheckpointError, FusionError
+from fusion_ui.errors import CheckpointError
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.preflight import Preflight, check_recipe
 from fusion_ui.merging.recipe import Expert, MergeRecipe
@@ -80,7 +80,7 @@ def receive_model(files: Sequence[str], name: str, folder: Path, settings: Setti
         check_untrusted(target, name=name or "uploaded")
         title = name or Path(files[0]).stem
         return _try(find_checkpoint(title, str(target), settings, progress=progress, trusts_paths=False), progress)
-    except FusionError:
+    except BaseException:  # a full disk too, and a visitor who leaves
         shutil.rmtree(target.parent, ignore_errors=True)
         raise
 

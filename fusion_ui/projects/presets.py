@@ -96,7 +96,7 @@ def find_preset(name: str) -> Preset:
         RecipeError: there is none of that name.
     """
     presets = read_presets()
-    if name not in presets:
+    if not isinstance(name, str) or name not in presets:
         raise RecipeError(f"There is no preset {str(name)[:60]!r}. Choose one of: {', '.join(presets)}.")
     return presets[name]
 

@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from fusion_ui.progress import Progress
@@ -27,7 +29,7 @@ def sha256_of(path: Path) -> str:
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".{process_name()}.part", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -46,7 +48,7 @@ def replace_directory(path: Path) -> Iterator[Path]:
     directory is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=f".{process_name()}.part", dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -106,9 +108,32 @@ def mark_used(path: Path) -> None:
         os.utime(path)
 
 
+def process_name() -> str:
+    """A name of this process that no other had or has: in a container every server gets the same number."""
+    return f"{os.getpid()}-{_start_of(os.getpid())}"
+
+
+def is_process_running(name: str) -> bool:
+    """True if the process of that `process_name` runs; False for any other text."""
+    number, _, started = name.partition("-")
+    try:
+        return f"{_start_of(int(number))}" == started
+    except (ValueError, OverflowError, OSError, psutil.Error):
+        return False
+
+
+def _start_of(number: int) -> int:
+    """When a process started: on Linux in clock ticks since the machine did, which no change of the clock moves."""
+    if sys.platform == "linux":
+        return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19])
+    return round(psutil.Process(number).create_time())
+
+
 def remove_leftovers(directory: Path) -> None:
     """Remove what killed runs left of `replace_file` and `replace_directory` directly inside `directory`."""
     for leftover in [*directory.glob(".*.part"), *directory.glob(".*.old")]:
+        if is_process_running(leftover.name.split(".")[-2]):
+            continue
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

@@ -17,6 +17,7 @@ from fusion_ui.ui.experiment_events import wire_experiments
 from fusion_ui.ui.experiments import Experimenting
 from fusion_ui.ui.explaining import wire_explanations
 from fusion_ui.ui.flips import HoldingAgainst, wire_flips
+from fusion_ui.ui.guarding import receive_uploads
 from fusion_ui.ui.handlers import Handlers, as_message
 from fusion_ui.ui.history import Returning
 from fusion_ui.ui.history_events import wire_history, wire_leaving, wire_settling
@@ -60,9 +61,10 @@ def describe_project(project: Project) -> str:
     return HEADER.format(title=html.escape(project.title), count=len(project.experts))
 
 
-def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
+def build_app(workspace: Workspace, project: Project, handlers: Handlers | None = None) -> gr.Blocks:
     """The page over a prepared project."""
-    handlers, start = Handlers(workspace, project), default_request(project)
+    handlers, start = handlers or Handlers(workspace, project), default_request(project)
+    receive_uploads(handlers.sessions)
     # What is added to a project is copied to its visitor's folder, so what gradio received can go soon.
     with gr.Blocks(title="Fusion UI", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)) as app:
         toolbar = build_toolbar(describe_project(project))

@@ -178,7 +178,7 @@ def draw_pairs(look: Look) -> list[dict[str, Any]]:
 
 
 def _check_view(quantity: str, place: str) -> tuple[str, str]:
-    if quantity not in QUANTITIES or place not in PLACES:
+    if quantity not in [*QUANTITIES] or place not in [*PLACES]:  # lists, since anything may be asked for
         raise RecipeError(
             f"Pairs can be shown as {', '.join(QUANTITIES)} on {', '.join(PLACES)} domains. "
             f"Got {str(quantity)[:40]!r} on {str(place)[:40]!r} instead."

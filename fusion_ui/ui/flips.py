@@ -101,8 +101,8 @@ class HoldingAgainst(LongWork):
 
     def follow_settings(self, session_id: str | None, methods: Any, pins: Any, *current: Any) -> list[Any]:
         """The lists of models and domains under the page's settings; a choice that still stands stays."""
-        session = self.handlers.sessions.get(session_id)
-        request = replace(session.request, methods=tuple(methods or ()), pins=parse_pins(pins or ()))
+        session, chosen = self.handlers.sessions.get(session_id), methods if isinstance(methods, list) else []
+        request = replace(session.request, methods=tuple(chosen), pins=parse_pins(pins or ()))
         return [gr.update(**properties) for properties in contestant_choices(session.project, request, current)]
 
 

@@ -2,12 +2,12 @@
 
 gradio serves what lies in its own upload folder to whoever knows the path, and lists nothing. So each file gets a
 directory there whose name is a secret of 128 bits, told to its visitor alone, and is removed with the next one or when
-the visitor leaves. A file elsewhere would be copied there, and hashed, before it is served.
+the visitor leaves. `ui.gate` lets nobody else at it, not even who knows the name. A file elsewhere would be copied
+there, and hashed, before it is served.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -16,13 +16,14 @@ from pathlib import Path
 
 from gradio.utils import get_upload_folder
 
+from fusion_ui.sources.files import process_name
 from fusion_ui.ui.session import Session
 from fusion_ui.ui.sessions import sweep
 
 
 def handout_folder() -> Path:
     """Where files of all visitors of this server lie, each in a directory of its own."""
-    return Path(get_upload_folder()) / "fusion-ui" / str(os.getpid())
+    return Path(get_upload_folder()) / "fusion-ui" / process_name()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from fusion_ui.projects.project import Project
 from fusion_ui.ui.comparison import Comparison, compare, project_evaluation
 from fusion_ui.ui.curve import Curves
 from fusion_ui.ui.curve_choice import MAIN
-from fusion_ui.ui.render import render_accuracy, render_numbers, render_status
+from fusion_ui.ui.render import hide_places, render_accuracy, render_numbers, render_status
 from fusion_ui.ui.request import FuseRequest, default_request
 from fusion_ui.ui.session import Session
 from fusion_ui.ui.sessions import Sessions
@@ -248,7 +248,10 @@ def as_message(error: Exception) -> gr.Error:
     """A `FusionError` as it is; anything else is a bug, logged with its traceback."""
     if isinstance(error, FusionError):
         return gr.Error(
-            html.escape(str(error), quote=False), title="That did not work", duration=None, print_exception=False
+            html.escape(hide_places(str(error)), quote=False),
+            title="That did not work",
+            duration=None,
+            print_exception=False,
         )
     LOGGER.exception("a handler failed")
     return gr.Error("Something went wrong inside Fusion UI. The log has the details.", print_exception=False)

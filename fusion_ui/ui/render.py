@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,8 @@ from fusion_ui.results.table import tidy_table
 from fusion_ui.ui.comparison import EXPERT_COLOR
 from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.workspace import CandidateScores
+
+_PLACE = re.compile(r"[^\s'\"]*[\\/]sessions[\\/][0-9]+-[0-9]+[\\/](?:uploads[\\/][0-9a-f]{64}[\\/])?")
 
 
 def render_accuracy(
@@ -77,7 +80,12 @@ def render_status(
     message: str, fraction: float | None = None, detail: str = "", is_error: bool = False
 ) -> dict[str, Any]:
     """The status line beside the slider: what goes on, how far it is, and a second line."""
-    return {"message": message, "fraction": fraction, "detail": detail, "error": is_error}
+    return {"message": hide_places(message), "fraction": fraction, "detail": detail, "error": is_error}
+
+
+def hide_places(sentence: str) -> str:
+    """The sentence without the directories in which a visitor's files lie here: they are nobody's business."""
+    return _PLACE.sub("", sentence)
 
 
 def score_table(rows: list[CandidateScores]) -> pd.DataFrame:

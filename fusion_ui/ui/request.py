@@ -176,20 +176,20 @@ def pin_text(method: str, parameters: Mapping[str, Any]) -> str:
     return json.dumps({"method": method, "parameters": dict(parameters)}, sort_keys=True)
 
 
-def parse_pins(texts: Sequence[str]) -> tuple[Setting, ...]:
+def parse_pins(texts: Any) -> tuple[Setting, ...]:
     """The pins of the page's list, in order and each once.
 
     Raises:
         RecipeError, ParameterError: a text is no setting of a method.
     """
     pins: dict[str, Setting] = {}
-    for text in texts:
+    for text in texts if isinstance(texts, Sequence) and not isinstance(texts, str) else [texts]:
         try:
             value = json.loads(text)
-            method, parameters = value["method"], value["parameters"]
-        except (TypeError, ValueError, KeyError):
+            method, parameters = str(value["method"]), {**value["parameters"]}
+        except (TypeError, ValueError, KeyError, RecursionError):
             raise RecipeError(f"{str(text)[:80]!r} is no setting of a method. Pin it again.") from None
-        values = default_values(find_method(method)) | dict(parameters)
+        values = default_values(find_method(method)) | parameters
         make_method(method, values)
         name = f"pin {pin_text(method, values)}"
         pins[name] = Setting(name, method, tuple(values.items()))

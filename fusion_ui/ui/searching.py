@@ -30,7 +30,7 @@ class Searching(LongWork):
         """Let the curve go over another parameter, or on another scale; the figure and its sentence."""
         session, curves = self.handlers.sessions.get(session_id), self.handlers.curves
         known = {choice.key: choice for choice in curve_choices(session.request.methods)}
-        if (chosen := known.get(parameter)) is None:
+        if (chosen := known.get(parameter) if isinstance(parameter, str) else None) is None:
             raise RecipeError(f"No method that is compared has the parameter {str(parameter)[:40]!r}.")
         session.curve_choice = replace(chosen, is_relative=is_relative is True)
         curves.show_chosen(session)

@@ -11,6 +11,8 @@ from fusion_ui.errors import SettingsError
 from fusion_ui.progress import Progress
 from fusion_ui.settings import ASSETS
 from fusion_ui.ui.app import build_app
+from fusion_ui.ui.guarding import guard
+from fusion_ui.ui.handlers import Handlers
 from fusion_ui.ui.panels.fuse import MAIN
 from fusion_ui.ui.request import default_request
 from fusion_ui.ui.theme import CSS, make_theme, page_head
@@ -29,20 +31,24 @@ def serve(workspace: Workspace, progress: Progress) -> None:
     project = workspace.prepare_demo(progress.part(0.0, 0.5))
     plan = workspace.plan(default_request(project).recipe(project, MAIN[0]))
     workspace.measure(plan, progress.part(0.5, 1.0))
-    app = build_app(workspace, project)
-    launch(app, host, port)
+    handlers = Handlers(workspace, project)
+    app = build_app(workspace, project, handlers)
+    launch(app, host, port, handlers)
     print(f"\nFusion UI is ready on http://{host}:{port}  (Ctrl-C ends it)", file=sys.stderr, flush=True)
     app.block_thread()
 
 
-def launch(app: gr.Blocks, host: str, port: int) -> None:
+def launch(app: gr.Blocks, host: str, port: int, handlers: Handlers) -> None:
     """Start serving the page: on one address, without telemetry, sharing or a history of inputs.
+
+    Args:
+        handlers: what the page stands on, whose visitors are kept apart.
 
     Raises:
         SettingsError: another program took the port in the meantime.
     """
     try:
-        _launch(app, host, port)
+        _launch(app, host, port, handlers)
     except OSError as error:
         raise _port_error(host, port, error.strerror or str(error)) from None
 
@@ -50,15 +56,16 @@ def launch(app: gr.Blocks, host: str, port: int) -> None:
 MAX_UPLOAD = "4gb"
 
 
-def _launch(app: gr.Blocks, host: str, port: int) -> None:
+def _launch(app: gr.Blocks, host: str, port: int, handlers: Handlers) -> None:
     app.launch(
         server_name=host,
         server_port=port,
+        app_kwargs={"middleware": [guard(handlers)]},
         prevent_thread_lock=True,
         quiet=True,
         share=False,
         max_file_size=MAX_UPLOAD,
-        show_error=True,
+        show_error=False,  # a refusal is shown anyway; a bug's text may hold what is nobody's business
         run_history=False,
         footer_links=["api"],
         ssr_mode=False,

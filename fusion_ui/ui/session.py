@@ -121,6 +121,7 @@ class Session:
     def inherit(self, left: Session) -> None:
         """Go on where a session of the same visitor was left."""
         self.own, self.folder, self.preset, self.awaited = left.own, left.folder, left.preset, left.awaited
+        self.handed_out = left.handed_out
         self.show(left.project, left.request)
         self.steps, self.changed = left.steps, left.changed
 

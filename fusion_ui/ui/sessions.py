@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import threading
@@ -10,8 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
+from fusion_ui.sources.files import is_process_running, process_name
 from fusion_ui.ui.session import Session
 
 IDLE_SECONDS = 3600
@@ -24,23 +22,45 @@ class Sessions:
     """Session id -> `Session`. Thread-safe; forgets a visitor whose tab was closed."""
 
     def __init__(self, make_session: Callable[[], Session], directory: Path) -> None:
-        self._make_session, self._directory = make_session, directory / str(os.getpid())
+        self._make_session, self._directory = make_session, directory / process_name()
         sweep(directory)
         self._sessions: dict[str, Session] = {}
         self._parted: dict[int, Session] = {}
         self._lock = threading.Lock()
 
     def get(self, session_id: str | None) -> Session:
-        """The visitor's session, new for a new visitor."""
+        """The visitor's session, new for a new visitor. Who does not say which it is gets one for this call alone."""
+        if not session_id:
+            return self._make_session()
         with self._lock:
-            now = time.monotonic()
-            old = [key for key, s in self._sessions.items() if now - s.last_used > IDLE_SECONDS and not s.is_busy]
-            ended = [self._sessions.pop(key) for key in old if key != session_id]
-            session = self._sessions.setdefault(session_id or "", self._make_session())
-            session.last_used = now
-        for gone in ended:
-            threading.Thread(target=_end, args=(gone,), daemon=True).start()  # removing files may take a while
+            session = self._sessions.setdefault(session_id, self._make_session())
+            session.last_used = time.monotonic()
         return session
+
+    def ids(self) -> list[str]:
+        """Of all sessions that exist now."""
+        with self._lock:
+            return [*self._sessions]
+
+    def handed_out(self, session_id: str) -> Path | None:
+        """Where the file lies that the visitor of this session may download."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+        return session.handed_out if session else None
+
+    @property
+    def uploads(self) -> Path:
+        """Where what visitors send lies until it is taken into their own directories."""
+        return self._directory / "uploads"
+
+    def end_idle(self) -> None:
+        """Forget whoever was not heard of for long."""
+        with self._lock:
+            end = time.monotonic() - IDLE_SECONDS
+            old = [key for key, s in self._sessions.items() if s.last_used < end and not s.is_busy]
+            ended = [self._sessions.pop(key) for key in old]
+        for session in ended:
+            _end(session)
 
     def folder_of(self, session: Session) -> Path:
         """The visitor's own directory, whose name nobody can guess."""
@@ -86,7 +106,7 @@ class Sessions:
 def sweep(directory: Path) -> None:
     """Remove what servers left behind that are gone, of directories that are each named by its process."""
     for folder in directory.glob("*"):
-        if not folder.name.isdigit() or not psutil.pid_exists(int(folder.name)):
+        if not is_process_running(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
 
 

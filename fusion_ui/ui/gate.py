@@ -1,0 +1,271 @@
+"""What every request passes before gradio sees it: whose is it, may it, and is it of a size that can be served.
+
+gradio hands the results of a session to whoever names the session, and a file of its upload folder to whoever names
+its path, also as the input of a handler. Here a session, a call and a file belong to the browser that began or sent
+them (`ui.owners`), and nobody else's request comes through. What the page does not need of gradio is closed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fusion_ui.merging.preflight import format_bytes
+from fusion_ui.settings import Settings
+from fusion_ui.ui.owners import Owners
+
+COOKIE = "fusion-ui-key"
+API = "/gradio_api/"
+PAGES = ("/", "/config", "/config/", f"{API}info", f"{API}info/")
+"""Where a browser or a program begins, and gets its key."""
+CLOSED = re.compile(
+    f"/monitoring|{API}(proxy=|deep_link|component_server|process_recording|stream/|vibe-|undo-vibe-|dev/|run-history)"
+)
+CALLS = re.compile(f"{API}(queue/join|(run|api|call|call/v2)/[^/]+|cancel|reset)/?")
+FETCHED = re.compile(f"{API}call/(v2/)?[^/]+/(?P<call>[^/]+)/?")
+HEARTBEAT = re.compile(f"{API}heartbeat/(?P<session>[^/]+)/?")
+FILE = re.compile(f"{API}file[=/](?P<path>.*)", re.DOTALL)
+_KEY = re.compile(r"[0-9a-f]{32}")
+_ID = re.compile(r"[\w.:-]{1,100}")
+MAX_VALUES, MAX_DEPTH = 100_000, 32
+"""Values in one request, and how deep one may stand in others."""
+MAX_NOTED = 1 << 20
+"""Bytes of an answer that names new files or calls."""
+
+NOT_YOURS = "This belongs to another visitor, or is not there any more. Load the page again."
+
+
+class Refusal(Exception):
+    """An answer in gradio's place: a status and a sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Gate:
+    """ASGI middleware around gradio's application."""
+
+    def __init__(self, app: ASGIApp, owners: Owners, settings: Settings, uploads: Path) -> None:
+        self.app, self.owners, self.settings, self.uploads = app, owners, settings, uploads.resolve()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it with a sentence."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        key = _read_key(scope)
+        try:
+            receive, send = await self._admit(scope, receive, send, key)
+        except Refusal as refusal:
+            await _answer(send, refusal.status, str(refusal))
+            return
+        await self.app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send, key: str) -> tuple[Receive, Send]:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=50)
+        if CLOSED.match(path):
+            raise Refusal(404, "There is nothing here.")
+        if path in PAGES and scope["method"] == "GET" and not key:
+            return receive, _give_key(scope, send)
+        for session in [*query.get("session_hash", []), *_found(HEARTBEAT, path)]:
+            self._check_session(session, key)
+        if (found := FILE.fullmatch(path)) is not None:
+            self._check_file(found["path"], key)
+        elif path.startswith(f"{API}upload_progress"):
+            self._check_upload(query, key)
+        elif path.rstrip("/") == f"{API}upload":
+            self._check_upload(query, key)
+            return self._count(scope, receive, key), _note(send, lambda paths: self._add_files(paths, key))
+        elif scope["method"] == "POST" and CALLS.fullmatch(path):
+            body = await _read(receive, self.settings.max_request_bytes)
+            self._check_call(body, key)
+            return _replay(body, receive), _note(send, lambda answer: self._add_call(answer, key))
+        elif scope["method"] == "GET":
+            for call in _found(FETCHED, path):
+                if self.owners.owner_of("call", call) != key:
+                    raise Refusal(403, NOT_YOURS)
+        return receive, send
+
+    def _check_session(self, session: object, key: str) -> None:
+        if not isinstance(session, str) or not _ID.fullmatch(session):
+            raise Refusal(400, "A session's id is a short word.")
+        if self.owners.owner_of("session", session) is None:
+            most = self.settings.max_tabs_per_visitor
+            if key and len(self.owners.sessions_of(key)) >= most:
+                raise Refusal(503, f"You have {most} pages open here, and that is the most. Close one.")
+            if self.owners.num_live() >= self.settings.max_sessions:
+                raise Refusal(503, "More people are here than this machine can serve. Try again in a few minutes.")
+        if not self.owners.claim("session", session, key):
+            raise Refusal(403, NOT_YOURS)
+
+    def _check_upload(self, query: dict[str, list[str]], key: str) -> None:
+        if not all(self.owners.claim("upload", name, key) for name in query.get("upload_id", [])):
+            raise Refusal(403, NOT_YOURS)
+
+    def _check_file(self, text: str, key: str) -> None:
+        if "://" in text or "\x00" in text or text.startswith(("//", "\\\\")):
+            raise Refusal(403, "Files of other places are not served here.")
+        path = _resolve(text)
+        if path.is_relative_to(self.uploads) and not self.owners.has_file(path, key):
+            raise Refusal(403, NOT_YOURS)
+
+    def _check_call(self, body: bytes, key: str) -> None:
+        try:
+            call = json.loads(body)
+            paths = list(_paths(call))
+        except (ValueError, RecursionError):
+            raise Refusal(400, "A request is one JSON object of moderate depth.") from None
+        if not isinstance(call, dict):
+            raise Refusal(400, "A request is one JSON object of moderate depth.")
+        if call.get("session_hash") is not None:
+            self._check_session(call["session_hash"], key)
+        for event in filter(None, (call.get("event_id"),)):
+            if not isinstance(event, str) or self.owners.owner_of("call", event) not in (None, key):
+                raise Refusal(403, NOT_YOURS)
+        for path in paths:
+            if not self.owners.has_file(_resolve(path), key):
+                raise Refusal(403, "A file in this request was not uploaded by you, or is gone. Choose it again.")
+
+    def _count(self, scope: Scope, receive: Receive, key: str) -> Receive:
+        """Refuse an upload that is too much for its visitor or for the disk, before it begins or while it comes."""
+        told = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        room = self.settings.max_session_bytes - self.owners.num_bytes_of(key)
+        existing = next(parent for parent in (self.uploads, *self.uploads.parents) if parent.exists())
+        free = shutil.disk_usage(existing).free - self.settings.min_free_bytes
+        if (int(told) if told.isdigit() else 0) > min(room, free):
+            raise Refusal(413, _too_much(room, free))
+        came = 0
+
+        async def counted() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            # To what reads it, a visitor who sends more than there is room for has gone.
+            return message if came <= min(room, free) else {"type": "http.disconnect"}
+
+        return counted
+
+    def _add_files(self, answer: Any, key: str) -> None:
+        for path in answer if isinstance(answer, list) else []:
+            self.owners.add_file(Path(path), key)
+
+    def _add_call(self, answer: Any, key: str) -> None:
+        if isinstance(answer, dict) and isinstance(answer.get("event_id"), str):
+            self.owners.claim("call", answer["event_id"], key)
+
+
+def _too_much(room: int, free: int) -> str:
+    if free < room:
+        return "The disk of this machine is too full for this file. Try again later, or bring a smaller one."
+    return f"Of what one visitor may bring {format_bytes(max(room, 0))} are left. Bring a smaller file."
+
+
+def _paths(call: Any) -> Iterator[str]:
+    """Every file that a request names, wherever it stands in it."""
+    waiting, num = [(call, 0)], 0
+    while waiting:
+        (value, depth), num = waiting.pop(), num + 1
+        if num > MAX_VALUES or depth > MAX_DEPTH:
+            raise ValueError("too many values")
+        if isinstance(value, dict):
+            if isinstance(value.get("path"), str):
+                yield value["path"]
+            waiting += [(inner, depth + 1) for inner in value.values()]
+        elif isinstance(value, list):
+            waiting += [(inner, depth + 1) for inner in value]
+
+
+def _resolve(text: str) -> Path:
+    try:
+        return Path(text).resolve()
+    except (OSError, RuntimeError, ValueError):
+        raise Refusal(403, NOT_YOURS) from None
+
+
+def _found(pattern: re.Pattern[str], path: str) -> list[str]:
+    found = pattern.fullmatch(path)
+    return [found[1] if pattern.groups == 1 else found["call"]] if found else []
+
+
+def _read_key(scope: Scope) -> str:
+    """The key of the browser that asks; empty without one."""
+    text = "; ".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie")
+    try:
+        found = SimpleCookie(text).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found and _KEY.fullmatch(found.value) else ""
+
+
+def _give_key(scope: Scope, send: Send) -> Send:
+    """Add a new key to the answer. In a frame of another site, as on a Space, it is kept apart for that site."""
+    headers = dict(scope["headers"])
+    is_https = b"https" in (scope.get("scheme", "").encode(), headers.get(b"x-forwarded-proto", b"").strip())
+    places = "SameSite=None; Secure; Partitioned" if is_https else "SameSite=Lax"
+    cookie = f"{COOKIE}={secrets.token_hex(16)}; Path=/; HttpOnly; {places}"
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), (b"set-cookie", cookie.encode())]}
+        await send(message)
+
+    return sending
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refusal(400, "The request ended before it was complete.")
+        parts.append(message.get("body", b""))
+        size, more = size + len(parts[-1]), message.get("more_body", False)
+        if size > most:
+            raise Refusal(413, f"A request may have {format_bytes(most)}. Send files as uploads.")
+    return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body once more, and then whatever comes."""
+    left = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receiving() -> Message:
+        return left.pop() if left else await receive()
+
+    return receiving
+
+
+def _note(send: Send, note: Callable[[Any], None]) -> Send:
+    """Let `note` see what is answered, if that is JSON of a moderate size, before the visitor does."""
+    parts, size = [], 0
+
+    async def sending(message: Message) -> None:
+        nonlocal size
+        if message["type"] == "http.response.body":
+            size += len(message.get("body", b""))
+            parts.append(message.get("body", b"") if size < MAX_NOTED else b"")
+            if not message.get("more_body", False) and size < MAX_NOTED:
+                with suppress(ValueError):  # an error page tells of nothing new
+                    note(json.loads(b"".join(parts)))
+        await send(message)
+
+    return sending
+
+
+async def _answer(send: Send, status: int, sentence: str) -> None:
+    body = json.dumps({"detail": sentence, "error": sentence}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

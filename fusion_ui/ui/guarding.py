@@ -1,0 +1,30 @@
+"""Strangers are kept apart: the gate before gradio, and the janitor behind it."""
+
+from __future__ import annotations
+
+import os
+
+from starlette.middleware import Middleware
+
+from fusion_ui.ui.gate import Gate
+from fusion_ui.ui.handlers import Handlers
+from fusion_ui.ui.janitor import Janitor, tidy_cache
+from fusion_ui.ui.owners import Owners
+from fusion_ui.ui.sessions import Sessions
+
+
+def receive_uploads(sessions: Sessions) -> None:
+    """Let gradio keep what visitors send beside their own directories, where a dead server's things are swept.
+
+    To be called before the page's components are made, which each remember where that is.
+    """
+    os.environ["GRADIO_TEMP_DIR"] = str(sessions.uploads.absolute())
+
+
+def guard(handlers: Handlers) -> Middleware:
+    """The gate to put before gradio; the janitor begins his rounds, with what killed servers left half-written."""
+    sessions, settings = handlers.sessions, handlers.workspace.settings
+    owners = Owners(sessions.ids, sessions.handed_out)
+    tidy_cache(settings.cache_dir)
+    Janitor(sessions, owners).start()
+    return Middleware(Gate, owners=owners, settings=settings, uploads=sessions.uploads)

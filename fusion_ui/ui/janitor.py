@@ -1,0 +1,47 @@
+"""What goes by itself: sessions nobody uses, what was sent and never taken, and what dead servers left."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from fusion_ui.sources.files import remove_leftovers
+from fusion_ui.ui.owners import Owners
+from fusion_ui.ui.sessions import Sessions
+
+LOGGER = logging.getLogger("fusion_ui")
+ROUND_SECONDS = 20.0
+FILE_SECONDS = 600.0
+"""How long a file waits whose sender has no page open: a program may send it before it asks for anything."""
+
+
+class Janitor:
+    """Makes its rounds in a thread of its own, until the process ends."""
+
+    def __init__(self, sessions: Sessions, owners: Owners) -> None:
+        self._sessions, self._owners = sessions, owners
+
+    def start(self) -> None:
+        """Begin. Nothing stops it: it holds nothing that must be closed."""
+        threading.Thread(target=self._work, name="janitor", daemon=True).start()
+
+    def make_round(self) -> None:
+        """Remove what nobody needs any more."""
+        self._sessions.end_idle()
+        for path in self._owners.let_go(FILE_SECONDS):
+            path.unlink(missing_ok=True)
+
+    def _work(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(ROUND_SECONDS):
+            try:
+                self.make_round()
+            except OSError as error:  # a file that cannot be removed now may be the next time
+                LOGGER.warning("the janitor could not tidy up: %s", error.strerror or error)
+
+
+def tidy_cache(directory: Path) -> None:
+    """Remove what killed processes left half-written anywhere below `directory`; what runs is left alone."""
+    for folder in [directory, *(path for path in directory.rglob("*") if path.is_dir())]:
+        remove_leftovers(folder)

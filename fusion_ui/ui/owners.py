@@ -1,0 +1,107 @@
+"""Whose is what: the browser that began a session, sent a file or started a call is the only one that gets at it.
+
+A session's id travels in addresses and logs and is no secret. What tells browsers apart is a key in a cookie that no
+script can read. A program that keeps no cookies has the key ``""``, which it shares with all others of its kind; what
+it begins is as safe as its session's id, and out of reach of what has a key.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAX_NAMES = 20_000
+"""Names remembered of each kind; those of sessions that live are never forgotten."""
+
+
+@dataclass
+class _File:
+    """An upload: whose it is, and when it came or was asked for last."""
+
+    keys: set[str] = field(default_factory=set)
+    used: float = field(default_factory=time.monotonic)
+
+
+class Owners:
+    """Names of sessions, calls and uploads -> the keys of whoever they belong to. Thread-safe; in memory alone.
+
+    Args:
+        live_sessions: the ids of all sessions that exist now.
+        handed_out: session id -> the directory of the file that its visitor may download, if there is one.
+    """
+
+    def __init__(self, live_sessions: Callable[[], Collection[str]], handed_out: Callable[[str], Path | None]) -> None:
+        self._live_sessions, self._handed_out = live_sessions, handed_out
+        self._owners: dict[str, OrderedDict[str, str]] = {"session": OrderedDict(), "call": OrderedDict()}
+        self._owners["upload"] = OrderedDict()
+        self._files: dict[Path, _File] = {}
+        self._lock = threading.Lock()
+
+    def claim(self, kind: str, name: str, key: str) -> bool:
+        """True if `name` is `key`'s: it is whoever's comes first."""
+        with self._lock:
+            names = self._owners[kind]
+            owner = names.setdefault(name, key)
+            names.move_to_end(name)
+            if len(names) > MAX_NAMES:
+                self._forget_oldest(names)
+            return owner == key
+
+    def owner_of(self, kind: str, name: str) -> str | None:
+        """Whose it is; None for what nobody has claimed."""
+        with self._lock:
+            return self._owners[kind].get(name)
+
+    def sessions_of(self, key: str) -> list[str]:
+        """The sessions of one key that live."""
+        live = self._live_sessions()
+        with self._lock:
+            return [name for name in live if self._owners["session"].get(name) == key]
+
+    def num_live(self) -> int:
+        """Sessions that exist now, of everybody."""
+        return len(self._live_sessions())
+
+    def add_file(self, path: Path, key: str) -> None:
+        """A file that came from `key`. The same bytes from somebody else lie at the same path and are both's."""
+        with self._lock:
+            found = self._files.setdefault(path.resolve(), _File())
+            found.keys.add(key)
+            found.used = time.monotonic()
+
+    def has_file(self, path: Path, key: str) -> bool:
+        """True if `path` is a file that this key sent, or one made for a session of it."""
+        path = path.resolve()
+        with self._lock:
+            found = self._files.get(path)
+            if found is not None and key in found.keys:
+                found.used = time.monotonic()
+                return True
+        places = (self._handed_out(name) for name in self.sessions_of(key))
+        return any(path.parent == place.resolve() for place in places if place is not None)
+
+    def num_bytes_of(self, key: str) -> int:
+        """What the files that this key sent, and that are still there, take on the disk."""
+        with self._lock:
+            mine = [path for path, file in self._files.items() if key in file.keys]
+        return sum(path.stat().st_size for path in mine if path.is_file())
+
+    def let_go(self, seconds: float) -> list[Path]:
+        """Forget, and name, the files not used for `seconds` whose owners all have no session any more."""
+        present = {self.owner_of("session", name) for name in self._live_sessions()}
+        end = time.monotonic() - seconds
+        with self._lock:
+            left = [path for path, file in self._files.items() if file.used < end and not file.keys & present]
+            for path in left:
+                del self._files[path]
+        return left
+
+    def _forget_oldest(self, names: OrderedDict[str, str]) -> None:
+        live = set(self._live_sessions())
+        oldest = next((name for name in names if name not in live), None)
+        if oldest is not None:
+            del names[oldest]

@@ -1,0 +1,111 @@
+"""A server on a port of its own that tests start, ask over HTTP as browsers do, and kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+OFFLINE = {"HF_ENDPOINT": "http://127.0.0.1:9", "FUSION_UI_CONNECT_TIMEOUT": "1"}
+"""No hub: whoever asks for one is told so at once."""
+
+
+class Server:
+    """`python -m MODULE FOLDER PORT`, whose output goes to FOLDER/log."""
+
+    def __init__(self, folder: Path, module: str = "tests.tiny_demo") -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.folder, self.module, self.address = folder, module, f"http://127.0.0.1:{self.port}"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self, seconds: float = 180.0, **environment: str) -> None:
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", self.module, str(self.folder), str(self.port)]
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=os.environ | OFFLINE | environment, stdout=log, stderr=log
+            )
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.log
+            try:
+                httpx.get(f"{self.address}/config", timeout=5).raise_for_status()
+                return
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        raise AssertionError(f"the server did not start: {self.log}")
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        return (self.folder / "log").read_text()
+
+    def kill(self) -> None:
+        """As the machine would: at once."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(20)
+
+
+class Visitor:
+    """One browser with one page open: cookies, a session, calls by name or number, and the stream of their results."""
+
+    def __init__(self, server: Server, session: str | None = None, has_cookies: bool = True) -> None:
+        self.server, self.session = server, session or uuid.uuid4().hex
+        self.http = httpx.Client(base_url=server.address, timeout=60)
+        self.config = self.http.get("/config").json()
+        if not has_cookies:
+            self.http.cookies.clear()
+        self.calls = {call["api_name"]: call for call in self.config["dependencies"] if call["api_name"]}
+
+    def join(self, call: str | int, data: list[Any], **more: Any) -> httpx.Response:
+        """Put a call into the queue."""
+        number = call if isinstance(call, int) else self.calls[call]["id"]
+        body = {"data": data, "fn_index": number, "session_hash": self.session} | more
+        return self.http.post("/gradio_api/queue/join", json=body)
+
+    def follow(self, seconds: float = 60.0) -> Iterator[dict[str, Any]]:
+        """Messages of this session's calls until all are done."""
+        query = {"session_hash": self.session}
+        with self.http.stream("GET", "/gradio_api/queue/data", params=query, timeout=seconds) as stream:
+            if stream.status_code != 200:
+                raise AssertionError(f"{stream.status_code}: {stream.read().decode()}")
+            for line in stream.iter_lines():
+                if line.startswith("data:"):
+                    message = json.loads(line[5:])
+                    if message["msg"] == "close_stream":
+                        return
+                    yield message
+
+    def call(self, name: str | int, data: list[Any], seconds: float = 60.0) -> dict[str, Any]:
+        """The last message of one call."""
+        joined = self.join(name, data)
+        assert joined.status_code == 200, joined.text
+        event = joined.json()["event_id"]
+        for message in self.follow(seconds):
+            if message.get("event_id") == event and message["msg"] == "process_completed":
+                return message
+        raise AssertionError("the call did not end")
+
+    def controls(self) -> list[Any]:
+        """What the page's controls say at first: the inputs of `post`."""
+        values = {part["id"]: part["props"].get("value") for part in self.config["components"]}
+        return [values.get(number) for number in self.calls["post"]["inputs"]]
+
+    def upload(self, name: str, content: bytes) -> httpx.Response:
+        """Send a file as the page does."""
+        return self.http.post("/gradio_api/upload", files={"files": (name, content)})
