@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fusion_ui.errors import SettingsError
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Settings(BaseSettings):
@@ -40,6 +42,18 @@ class Settings(BaseSettings):
     max_session_bytes: int = Field(default=32 << 30, ge=1 << 20, description="files that one visitor may bring")
     max_export_bytes: int = Field(default=8 << 30, ge=1 << 20, description="weights of a merge that the page hands out")
     max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
+    root_path: str = Field(default="", description="where a proxy in front serves the page, such as /fusion")
+    demo_only: bool = Field(default=False, description="serve the built-in project alone, nothing else")
+    log_format: Literal["text", "json"] = Field(default="text", description="one line an event, for people or programs")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_details: bool | None = Field(
+        default=None, description="tracebacks with their messages; None: where the page is for one person alone"
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        description="who sends it reads /metrics; None: open where the page is for one person",
+    )
+    stop_seconds: float = Field(default=8.0, gt=0, description="for what runs to end by itself after SIGTERM")
 
     @property
     def downloads_dir(self) -> Path:
@@ -68,8 +82,13 @@ class Settings(BaseSettings):
 
     @property
     def allows_folders(self) -> bool:
-        """True where the page is for the person at this machine alone, who may then name folders on it."""
-        return self.host in ("127.0.0.1", "localhost", "::1") and "SPACE_ID" not in os.environ
+        """True where a person may name folders on this machine."""
+        return self.is_for_one_person and not self.demo_only
+
+    @property
+    def is_for_one_person(self) -> bool:
+        """True where the page is for the person at this machine alone: on the loopback, with no proxy in front."""
+        return self.host in LOOPBACK and not self.root_path and "SPACE_ID" not in os.environ
 
     @property
     def adapters_dir(self) -> Path:

@@ -59,9 +59,9 @@ def describe_project(project: Project) -> str:
     return HEADER.format(title=html.escape(project.title), count=len(project.experts))
 
 
-def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
+def build_app(workspace: Workspace, project: Project, handlers: Handlers | None = None) -> gr.Blocks:
     """The page over a prepared project."""
-    handlers, start = Handlers(workspace, project), default_request(project)
+    handlers, start = handlers or Handlers(workspace, project), default_request(project)
     # What is added to a project is copied to its visitor's folder, so what gradio received can go soon.
     with gr.Blocks(title="Fusion UI", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)) as app:
         toolbar = build_toolbar(describe_project(project))

@@ -113,7 +113,7 @@ class Bringing:
     def _follow(self, session: Session, work: Callable[[Progress], Any]) -> Iterator[Any]:
         """Progress of some work, which ends when its follower goes or the visitor stops it; its result at the end."""
         with session.fetching(Job(work, Progress)) as job:
-            return (yield from job.follow())
+            return (yield from self.workspace.jobs.record("bring", session.number, job.follow()))
 
     def _check_room(self, session: Session, files: Sequence[str | Path]) -> None:
         """Raise `SourceError` where the visitor's files would take more than there is for one."""

@@ -6,7 +6,7 @@ import html
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any
 
@@ -120,7 +120,8 @@ class Handlers:
         yield _only_status(render_status("Merging", 0.0))
         try:
             with self.workspace.turns.urgent():
-                yield from self._run(session, version, request)
+                steps = self._run(session, version, request)
+                yield from self.workspace.jobs.record("evaluate", session.number, steps)
         except StoppedError:
             if session.is_stopped:  # otherwise a newer state is waiting and will speak for itself
                 yield _only_status(render_status("Stopped. Move a control to go on."))
@@ -130,7 +131,7 @@ class Handlers:
             yield _only_status(render_status(str(error), is_error=True))
             raise
 
-    def _run(self, session: Session, version: int, request: FuseRequest) -> Iterator[Drawing]:
+    def _run(self, session: Session, version: int, request: FuseRequest) -> Generator[Drawing]:
         comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
         session.check(version)
         session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
@@ -203,7 +204,8 @@ class Handlers:
 
     def fill_curve(self, session_id: str | None) -> Iterator[tuple[Any, Any]]:
         """Go on with the curve while nobody waits for anything."""
-        yield from self.curves.fill(self.sessions.get(session_id))
+        session = self.sessions.get(session_id)
+        yield from self.workspace.jobs.record("curve", session.number, self.curves.fill(session))
 
     def _draw(
         self, session: Session, request: FuseRequest, stale: frozenset[str]

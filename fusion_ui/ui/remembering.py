@@ -139,7 +139,7 @@ class Remembering:
                 for request in requests:
                     self._add(session, request, complete, keys, evaluation)
         except (FusionError, OSError) as error:
-            LOGGER.info("a merge is not remembered, since its visitor has left: %s", error)
+            LOGGER.info("a merge is not remembered, since its visitor has left: %s", type(error).__name__)
 
     def _add(
         self,

@@ -1,0 +1,41 @@
+"""What every request passes first: it is counted, and while the server stops, nothing new is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fusion_ui.ui.hosting.health import ServerState
+
+STOPPING = "The server is being stopped. Load the page again in a moment."
+KNOWN_METHODS = ("GET", "HEAD", "POST")
+
+CountRequest = Callable[[str, int], None]
+"""Told the method and the status of every request."""
+
+
+class Door:
+    """ASGI middleware around the page and everything beside it."""
+
+    def __init__(self, app: ASGIApp, state: ServerState, count: CountRequest) -> None:
+        self._app, self._state, self._count = app, state, count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 503 to what would begin something while the server stops; pass on everything else."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"  # a stranger may send any word
+
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._count(method, message["status"])
+            await send(message)
+
+        if self._state.is_stopping and method == "POST":
+            refusal = JSONResponse({"detail": STOPPING}, 503, headers={"Retry-After": "10"})
+            await refusal(scope, receive, send_counted)
+            return
+        await self._app(scope, receive, send_counted)
