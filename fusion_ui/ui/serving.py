@@ -17,6 +17,7 @@ from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import ASSETS
 from fusion_ui.ui.app import build_app
+from fusion_ui.ui.demo_only import REFUSAL
 from fusion_ui.ui.handlers import Handlers
 from fusion_ui.ui.hosting.door import Door
 from fusion_ui.ui.hosting.health import ServerState
@@ -59,7 +60,8 @@ def serve_project(workspace: Workspace, project: Project) -> None:
     print(f"\nFusion UI is ready on {address_of(host, port)}  (Ctrl-C ends it)", file=sys.stderr, flush=True)
     name = wait_for_signal()
     LOGGER.info("asked to stop", extra={"facts": {"signal": name}})
-    end_process(stop_server(app, state, handlers, settings.stop_seconds))
+    stop_server(app, state, handlers, settings.stop_seconds)
+    end_process()
 
 
 def launch(app: gr.Blocks, host: str, port: int, handlers: Handlers | None = None) -> ServerState:
@@ -94,9 +96,10 @@ def serve_beside(app: gr.Blocks, handlers: Handlers, state: ServerState) -> dict
         },
     )
     jobs.follow(metrics.count_job)
+    refusals = {"upload": REFUSAL} if handlers.workspace.settings.demo_only else {}
     return {
         "routes": [Route("/healthz", state.answer), Route("/metrics", metrics.answer)],
-        "middleware": [Middleware(Door, state=state, count=metrics.count_request)],
+        "middleware": [Middleware(Door, state=state, count=metrics.count_request, refusals=refusals)],
     }
 
 

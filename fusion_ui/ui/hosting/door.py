@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,10 +18,16 @@ CountRequest = Callable[[str, int], None]
 
 
 class Door:
-    """ASGI middleware around the page and everything beside it."""
+    """ASGI middleware around the page and everything beside it.
 
-    def __init__(self, app: ASGIApp, state: ServerState, count: CountRequest) -> None:
-        self._app, self._state, self._count = app, state, count
+    Args:
+        refusals: end of a path -> why nothing is sent there.
+    """
+
+    def __init__(
+        self, app: ASGIApp, state: ServerState, count: CountRequest, refusals: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._app, self._state, self._count, self._refusals = app, state, count, refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 503 to what would begin something while the server stops; pass on everything else."""
@@ -37,5 +44,9 @@ class Door:
         if self._state.is_stopping and method == "POST":
             refusal = JSONResponse({"detail": STOPPING}, 503, headers={"Retry-After": "10"})
             await refusal(scope, receive, send_counted)
+            return
+        end = scope["path"].rstrip("/").rpartition("/")[2]
+        if method == "POST" and end in self._refusals:
+            await JSONResponse({"detail": self._refusals[end]}, 403)(scope, receive, send_counted)
             return
         await self._app(scope, receive, send_counted)

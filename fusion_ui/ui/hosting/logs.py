@@ -68,7 +68,7 @@ class LineFormatter(logging.Formatter):
         found: dict[str, Any] = {"time": when, "level": record.levelname.lower()}
         if record.name != LOGGER.name:
             found["from"] = record.name
-        found["event"] = scrub(record.getMessage())
+        found["event"] = scrub(record.getMessage().strip())
         if record.exc_info and record.exc_info[1] is not None:
             found |= describe_error(record.exc_info[1], self._has_details)
         return found | getattr(record, "facts", {})

@@ -43,12 +43,8 @@ def wait_for_signal() -> str:
     return names[0]
 
 
-def stop_server(app: gr.Blocks, state: ServerState, handlers: Handlers, seconds: float) -> bool:
-    """End everything, within about `seconds`.
-
-    Returns:
-        Whether all work had ended by itself.
-    """
+def stop_server(app: gr.Blocks, state: ServerState, handlers: Handlers, seconds: float) -> None:
+    """End everything: what runs has `seconds` to stop by itself, the rest takes at most a few more."""
     started = time.monotonic()
     state.is_stopping = True
     sessions = handlers.sessions.all()
@@ -64,15 +60,14 @@ def stop_server(app: gr.Blocks, state: ServerState, handlers: Handlers, seconds:
     app.close(verbose=False)
     facts = {"seconds": round(time.monotonic() - started, 2), "is_quiet": is_quiet, "num_sessions": len(sessions)}
     LOGGER.info("stopped", extra={"facts": facts})
-    return is_quiet
 
 
-def end_process(is_quiet: bool) -> None:
-    """Leave with code 0. Where a step still computes, its thread is not waited for, nor torn down under it."""
+def end_process() -> None:
+    """Leave with code 0, without tearing Python down under threads that still compute: torch aborts then."""
     logging.shutdown()
-    if not is_quiet:
-        sys.stdout.flush()
-        os._exit(0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def end_children() -> None:
