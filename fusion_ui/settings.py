@@ -20,12 +20,26 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+def find_cache() -> Path:
+    """This account's cache.
+
+    Raises:
+        SettingsError: the account has no home directory.
+    """
+    try:
+        return Path(platformdirs.user_cache_dir("fusion-ui"))
+    except RuntimeError:
+        raise SettingsError(
+            "This account has no home directory to keep a cache in. Name a directory with FUSION_UI_CACHE_DIR."
+        ) from None
+
+
 class Settings(BaseSettings):
     """What the environment says. Frozen: a run never changes its own settings."""
 
     model_config = SettingsConfigDict(env_prefix="FUSION_UI_", frozen=True, extra="ignore")
 
-    cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("fusion-ui")))
+    cache_dir: Path = Field(default_factory=find_cache)
     host: str = "127.0.0.1"
     port: int = Field(default=7860, ge=1, le=65535)
     num_threads: int | None = Field(default=None, ge=1, le=256, description="torch threads; None: torch decides")
@@ -74,6 +88,11 @@ class Settings(BaseSettings):
     def history_dir(self) -> Path:
         """What visitors' merges came to, a file each."""
         return self.cache_dir / "history"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """What the web server received or hands out, until it is moved or has been fetched."""
+        return self.cache_dir / "uploads"
 
     @property
     def datasets_dir(self) -> Path:

@@ -172,10 +172,10 @@ class Container:
             )
             assert found.returncode == 0, found.stderr
 
-    def start(self, command: str, **changes: str) -> subprocess.Popen[str]:
+    def start(self, command: str, log: str, **changes: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             json.loads(command), cwd=self.here, env=self.environment | changes,
-            stdout=subprocess.DEVNULL, stderr=(self.root / "stderr").open("w"), text=True,
+            stdout=subprocess.DEVNULL, stderr=(self.root / log).open("a"), text=True,
         )  # fmt: skip
 
 
@@ -198,18 +198,18 @@ def test_the_built_image_starts_without_a_network_is_healthy_and_stops_in_order(
         probe.bind(("127.0.0.1", 0))
         port = {"FUSION_UI_PORT": str(probe.getsockname()[1])}
     (command,), (check,) = values_of("CMD"), values_of("HEALTHCHECK")
-    server = container.start(command, **port)
+    server = container.start(command, "stderr", **port)
     try:
         check = check[check.index("CMD") + 3 :]
         end = time.monotonic() + 300
-        while container.start(check, **port).wait(30):
+        while container.start(check, "checks", **port).wait(120):
             assert server.poll() is None and time.monotonic() < end, (container.root / "stderr").read_text()
             time.sleep(1)
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
     finally:
         server.kill()
-    assert container.start(check, **port).wait(30) != 0, "nothing answers any more"
+    assert container.start(check, "checks", **port).wait(120) != 0, "nothing answers any more"
     assert not container.log.exists(), f"it asked for {container.log.read_text()}"
-    outside = {path.name for path in container.root.iterdir()} - {"home", "site", "bin", "stderr"}
+    outside = {path.name for path in container.root.iterdir()} - {"home", "site", "bin", "stderr", "checks"}
     assert outside == set(), "something was written outside the home directory"

@@ -13,12 +13,13 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from fusion_ui.errors import FusionError, StoppedError
+from fusion_ui.errors import FusionError, StoppedError, StorageError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.execution import Job
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.style import Figure
 from fusion_ui.projects.project import Project
+from fusion_ui.sources.storage import find_reason
 from fusion_ui.ui.comparison import Comparison, compare, project_evaluation
 from fusion_ui.ui.curve import Curves
 from fusion_ui.ui.curve_choice import MAIN
@@ -247,7 +248,9 @@ def _count(comparison: Comparison, latest: dict[str, Any], waiting: set[str]) ->
 
 
 def as_message(error: Exception) -> gr.Error:
-    """A `FusionError` as it is; anything else is a bug, logged with its traceback."""
+    """A `FusionError` as it is, a full disk as a sentence; anything else is a bug, logged with its traceback."""
+    if (reason := find_reason(error)) and not isinstance(error, FusionError):
+        error = StorageError(f"The server could not write: {reason}. Try again later, or tell who runs it.")
     if isinstance(error, FusionError):
         return gr.Error(
             html.escape(str(error), quote=False), title="That did not work", duration=None, print_exception=False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
 import time
 from typing import Any
 
 import gradio as gr
+import gradio.http_server
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
@@ -16,6 +18,7 @@ from fusion_ui.errors import SettingsError
 from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import ASSETS
+from fusion_ui.sources.storage import check_writable
 from fusion_ui.ui.app import build_app
 from fusion_ui.ui.demo_only import REFUSAL
 from fusion_ui.ui.handlers import Handlers
@@ -40,6 +43,7 @@ def serve(workspace: Workspace, progress: Progress) -> None:
         SourceUnavailableError, CorruptedDownloadError: the demo cannot be prepared.
     """
     _check_port(workspace.settings.host, workspace.settings.port)
+    check_writable(workspace.settings.cache_dir)
     project = workspace.prepare_demo(progress.part(0.0, 0.5))
     plan = workspace.plan(default_request(project).recipe(project, MAIN[0]))
     workspace.measure(plan, progress.part(0.5, 1.0))
@@ -50,11 +54,15 @@ def serve_project(workspace: Workspace, project: Project) -> None:
     """Serve a prepared project until the process is asked to end, and end it.
 
     Raises:
-        SettingsError: the port is taken.
+        SettingsError: the port is taken, or nothing can be written to the cache.
     """
-    settings, handlers = workspace.settings, Handlers(workspace, project)
+    settings = workspace.settings
     host, port = settings.host, settings.port
+    check_writable(settings.cache_dir)
+    # Beside the sessions, so that a file is moved there and not copied, and where it is known that one can write.
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads_dir)
     set_up_logs(settings)
+    handlers = Handlers(workspace, project)
     app = build_app(workspace, project, handlers)
     state = launch(app, host, port, handlers)
     print(f"\nFusion UI is ready on {address_of(host, port)}  (Ctrl-C ends it)", file=sys.stderr, flush=True)
@@ -107,6 +115,8 @@ MAX_UPLOAD = "4gb"
 
 
 def _launch(app: gr.Blocks, host: str, port: int, root_path: str, beside: dict[str, Any]) -> None:
+    if ":" in host:  # gradio tries the port on 127.0.0.1 first, which such a machine may not have
+        vars(gradio.http_server)["LOCALHOST_NAME"] = ""
     app.launch(
         server_name=f"[{host}]" if ":" in host else host,
         server_port=port,

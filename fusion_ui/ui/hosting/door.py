@@ -8,6 +8,7 @@ from types import MappingProxyType
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fusion_ui.sources.storage import find_reason
 from fusion_ui.ui.hosting.health import ServerState
 
 STOPPING = "The server is being stopped. Load the page again in a moment."
@@ -36,8 +37,12 @@ class Door:
             return
         method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"  # a stranger may send any word
 
+        is_answered = False
+
         async def send_counted(message: Message) -> None:
+            nonlocal is_answered
             if message["type"] == "http.response.start":
+                is_answered = True
                 self._count(method, message["status"])
             await send(message)
 
@@ -49,4 +54,10 @@ class Door:
         if method == "POST" and end in self._refusals:
             await JSONResponse({"detail": self._refusals[end]}, 403)(scope, receive, send_counted)
             return
-        await self._app(scope, receive, send_counted)
+        try:
+            await self._app(scope, receive, send_counted)
+        except OSError as error:  # most of all an upload that the disk has no room for
+            reason = find_reason(error)
+            if reason is None or is_answered:
+                raise
+            await JSONResponse({"detail": f"The server could not write: {reason}."}, 507)(scope, receive, send_counted)

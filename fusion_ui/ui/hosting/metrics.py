@@ -24,7 +24,7 @@ from fusion_ui.settings import Settings
 DISK_SECONDS = 30.0
 """How long the sizes of the caches are taken as known: adding them up reads every directory."""
 BUCKETS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
-CACHES = ("adapters", "datasets", "demo", "downloads", "history", "results", "sessions", "statistics")
+CACHES = ("adapters", "datasets", "demo", "downloads", "history", "results", "sessions", "statistics", "uploads")
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
