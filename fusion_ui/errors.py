@@ -12,6 +12,7 @@
     ├── DomainError                 a data file or a column cannot be used
     ├── StatisticError              a statistic is missing, damaged or belongs to something else
     ├── MergeError                  a merge could not be carried out
+    ├── StorageError                the disk is full or cannot be written; an OSError too
     └── StoppedError                the person, or a newer request, stopped this run
 
 The page shows a ``FusionError`` as a message and the command line prints it and exits with 2. Any other
@@ -67,6 +68,10 @@ class StatisticError(FusionError):
 
 class MergeError(FusionError):
     """A merge could not be carried out."""
+
+
+class StorageError(FusionError, OSError):
+    """Something could not be written. Whoever can do without it catches it as the `OSError` that it is."""
 
 
 class StoppedError(FusionError):

@@ -8,14 +8,30 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fusion_ui.errors import SettingsError
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def find_cache() -> Path:
+    """This account's cache.
+
+    Raises:
+        SettingsError: the account has no home directory.
+    """
+    try:
+        return Path(platformdirs.user_cache_dir("fusion-ui"))
+    except RuntimeError:
+        raise SettingsError(
+            "This account has no home directory to keep a cache in. Name a directory with FUSION_UI_CACHE_DIR."
+        ) from None
 
 
 class Settings(BaseSettings):
@@ -23,7 +39,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FUSION_UI_", frozen=True, extra="ignore")
 
-    cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("fusion-ui")))
+    cache_dir: Path = Field(default_factory=find_cache)
     host: str = "127.0.0.1"
     port: int = Field(default=7860, ge=1, le=65535)
     num_threads: int | None = Field(default=None, ge=1, le=256, description="torch threads; None: torch decides")
@@ -44,6 +60,18 @@ class Settings(BaseSettings):
     max_sessions: int = Field(default=200, ge=1, description="pages open at once, of everybody")
     max_tabs_per_visitor: int = Field(default=12, ge=1, description="pages open at once in one browser")
     max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
+    root_path: str = Field(default="", description="where a proxy in front serves the page, such as /fusion")
+    demo_only: bool = Field(default=False, description="serve the built-in project alone, nothing else")
+    log_format: Literal["text", "json"] = Field(default="text", description="one line an event, for people or programs")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_details: bool | None = Field(
+        default=None, description="tracebacks with their messages; None: where the page is for one person alone"
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        description="who sends it reads /metrics; None: open where the page is for one person",
+    )
+    stop_seconds: float = Field(default=8.0, gt=0, description="for what runs to end by itself after SIGTERM")
 
     @property
     def downloads_dir(self) -> Path:
@@ -72,8 +100,13 @@ class Settings(BaseSettings):
 
     @property
     def allows_folders(self) -> bool:
-        """True where the page is for the person at this machine alone, who may then name folders on it."""
-        return self.host in ("127.0.0.1", "localhost", "::1") and "SPACE_ID" not in os.environ
+        """True where a person may name folders on this machine."""
+        return self.is_for_one_person and not self.demo_only
+
+    @property
+    def is_for_one_person(self) -> bool:
+        """True where the page is for the person at this machine alone: on the loopback, with no proxy in front."""
+        return self.host in LOOPBACK and not self.root_path and "SPACE_ID" not in os.environ
 
     @property
     def adapters_dir(self) -> Path:

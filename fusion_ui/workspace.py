@@ -20,6 +20,7 @@ from fusion_ui.evaluation.search import RISK, BestValue, SearchRow, check_apart,
 from fusion_ui.evaluation.store import ResultStore
 from fusion_ui.evaluation.sweep import sweep_values
 from fusion_ui.execution import Recent, Turns
+from fusion_ui.job_log import JobLog
 from fusion_ui.merging.doctor import LayerReport, examine, find_reference
 from fusion_ui.merging.export import export_merge
 from fusion_ui.merging.labels import Heads
@@ -44,7 +45,7 @@ class Workspace:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.turns = Turns()
+        self.turns, self.jobs = Turns(), JobLog()
         self.results = ResultStore(settings.results_dir, settings.max_results_bytes)
         self._preparations = Preparations(self.turns, self._source)
         self._merged: Recent[MergedModel] = Recent(settings.max_cached_merges)

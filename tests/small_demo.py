@@ -29,16 +29,11 @@ def shrink(project: Project, folder: Path) -> Project:
 
 
 def main(folder: Path, port: int) -> None:
-    """Serve the small demo until killed."""
-    from fusion_ui.ui.app import build_app
-    from fusion_ui.ui.handlers import Handlers
-    from fusion_ui.ui.serving import launch
+    """Serve the small demo until asked to end."""
+    from fusion_ui.ui.serving import serve_project
 
-    workspace = Workspace(read_settings())
-    handlers = Handlers(workspace, shrink(workspace.prepare_demo(), folder))
-    app = build_app(workspace, handlers.project, handlers)
-    launch(app, "127.0.0.1", port, handlers)
-    app.block_thread()
+    workspace = Workspace(read_settings().model_copy(update={"port": port}))
+    serve_project(workspace, shrink(workspace.prepare_demo(), folder))
 
 
 if __name__ == "__main__":

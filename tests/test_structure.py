@@ -39,6 +39,7 @@ ORDER = (
     "plots",
     "projects",
     "execution",
+    "job_log",
     "preparations",
     "workspace",
     "takeaway",

@@ -12,6 +12,8 @@ from fusion_ui.cli.application import app
 from fusion_ui.cli.arguments import AsJson, open_workspace
 from fusion_ui.cli.terminal import terminal_progress
 from fusion_ui.errors import ParameterError
+from fusion_ui.settings import read_settings
+from fusion_ui.sources.storage import ensure_temporary_directory
 
 
 @app.command()
@@ -84,6 +86,7 @@ def methods(
 @app.command()
 def serve(host: str | None = None, port: Annotated[int | None, typer.Option(min=1, max=65535)] = None) -> None:
     """Prepare the demo and serve the page."""
+    ensure_temporary_directory(read_settings().cache_dir / "tmp")  # gradio looks for one as soon as it is imported
     from fusion_ui.ui.serving import serve as serve_page
 
     serve_page(open_workspace(host=host, port=port), terminal_progress())

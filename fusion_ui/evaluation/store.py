@@ -81,7 +81,7 @@ class ResultStore(LogitsMemory):
             try:
                 self._write(self._path(model, domain), logits)
             except OSError as error:  # a full or read-only disk: this process still remembers
-                LOGGER.warning("a result could not be kept on disk: %s", error.strerror)
+                LOGGER.warning("a result could not be kept on disk: %s", error.strerror or error)
 
     def _write(self, path: Path, logits: Tensor) -> None:
         with replace_file(path) as temporary:

@@ -17,6 +17,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from fusion_ui.progress import Progress
+from fusion_ui.sources.storage import explaining_writes
 
 
 def sha256_of(path: Path) -> str:
@@ -28,16 +29,17 @@ def sha256_of(path: Path) -> str:
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".{process_name()}.part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp makes it private; a cache file has the usual mode
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with explaining_writes(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".{process_name()}.part", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)  # mkstemp makes it private; a cache file has the usual mode
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -47,18 +49,19 @@ def replace_directory(path: Path) -> Iterator[Path]:
     An existing `path` is moved aside first and removed last, so at every instant either the old or the new
     directory is complete.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=f".{process_name()}.part", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        old = temporary.with_suffix(".old")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with explaining_writes(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=f".{process_name()}.part", dir=path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            old = temporary.with_suffix(".old")
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -73,7 +76,8 @@ def hold_lock(path: Path, progress: Progress, message: str) -> Iterator[None]:
 
     The lock is the operating system's, so a process that is killed does not leave it behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with explaining_writes(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     while True:
         try:

@@ -13,6 +13,7 @@ from fusion_ui.methods import find_method
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.controls import DOWNLOAD_CSV
+from fusion_ui.ui.demo_only import DemoAlone
 from fusion_ui.ui.experiment_events import wire_experiments
 from fusion_ui.ui.experiments import Experimenting
 from fusion_ui.ui.explaining import wire_explanations
@@ -65,12 +66,14 @@ def build_app(workspace: Workspace, project: Project, handlers: Handlers | None 
     """The page over a prepared project."""
     handlers, start = handlers or Handlers(workspace, project), default_request(project)
     receive_uploads(handlers.sessions)
+    is_demo_only = workspace.settings.demo_only
     # What is added to a project is copied to its visitor's folder, so what gradio received can go soon.
     with gr.Blocks(title="Fusion UI", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)) as app:
         toolbar = build_toolbar(describe_project(project))
         with gr.Row():
             with gr.Column(scale=1, min_width=330, elem_id="controls"):
-                own = build_project_panel(project, workspace.settings.allows_folders)
+                with gr.Column(visible=not is_demo_only):
+                    own = build_project_panel(project, workspace.settings.allows_folders)
                 models = build_models_panel(project, start)
                 methods = build_methods_panel(project, start, MAIN)
                 exceptions = build_exceptions_panel(project)
@@ -83,13 +86,13 @@ def build_app(workspace: Workspace, project: Project, handlers: Handlers | None 
                     try_it = build_try_it_panel()
                     how = build_how_panel()
                 history = build_history_panel()
-                away = build_takeaway_panel(start)
+                away = build_takeaway_panel(start, is_demo_only)
         remembering = Remembering(handlers)
         chain = _wire(app, handlers, models, methods, exceptions, fuse, layers, how, remembering, history)
         wire_flips(flips, HoldingAgainst(handlers), methods, toolbar.facts)
         wire_try_it(try_it, Trying(handlers))
         chain = wire_experiments(pairs, growth, Experimenting(handlers), models.included, chain)
-        bringing = Bringing(workspace, handlers.sessions, project)
+        bringing = (DemoAlone if is_demo_only else Bringing)(workspace, handlers.sessions, project)
         parameters = {MAIN: fuse.slider, **methods.parameters}
         others = SettingControls(
             models.num_examples, methods.references, methods.pins, fuse.is_from_zero, exceptions, parameters

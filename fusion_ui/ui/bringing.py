@@ -18,7 +18,7 @@ from fusion_ui.plots.domain_summary import domain_summary_figure
 from fusion_ui.plots.style import Figure
 from fusion_ui.progress import Progress
 from fusion_ui.projects.building import BASE, add_domain, add_expert, present_models, remove, use_base, use_statistics
-from fusion_ui.projects.data import Columns, DataPlace, read_data
+from fusion_ui.projects.data import Columns, DataPlace, look_at, read_data
 from fusion_ui.projects.fetching import check_addition, fetch_model, receive_model
 from fusion_ui.projects.labels import rename_labels
 from fusion_ui.projects.presets import find_preset, open_preset
@@ -45,6 +45,9 @@ class Bringing:
         project = self.demo if name == self.demo.name else session.own
         session.show(project, renew_request(session.request, project))
         return project
+
+    def check_place(self, name: str) -> None:
+        """Raise where no project but the demo is shown; `name` is that of one."""
 
     def search(self, text: str) -> tuple[HubModel, ...]:
         """Models on the hub for what was typed so far; none for what is an exact name, a path or too short."""
@@ -113,7 +116,7 @@ class Bringing:
     def _follow(self, session: Session, work: Callable[[Progress], Any]) -> Iterator[Any]:
         """Progress of some work, which ends when its follower goes or the visitor stops it; its result at the end."""
         with session.fetching(Job(work, Progress)) as job:
-            return (yield from job.follow())
+            return (yield from self.workspace.jobs.record("bring", session.number, job.follow()))
 
     def _check_room(self, session: Session, files: Sequence[str | Path]) -> None:
         """Raise `SourceError` where the visitor's files would take more than there is for one."""
@@ -135,6 +138,10 @@ class Bringing:
         return domain_summary_figure(
             summarise(read_data(where, columns, self.workspace.settings.datasets_dir), tokenizer)
         )
+
+    def look_at(self, where: DataPlace) -> tuple[Any, Preview]:
+        """The parts of a data set on the hub, and its first rows."""
+        return look_at(where)
 
     def preview(self, path: str | None) -> Preview | None:
         """The first rows of an uploaded file, and a guess at its columns."""

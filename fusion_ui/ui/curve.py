@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -58,7 +58,7 @@ class Curves:
         plan = self.workspace.plan(session.request.recipe(session.project, choice.method))
         session.use_curve(_family(plan, choice))
 
-    def fill(self, session: Session) -> Iterator[Drawn]:
+    def fill(self, session: Session) -> Generator[Drawn]:
         """Evaluate one value after the other, then what the curve is compared with."""
         version, request, choice = session.version, session.request, self.choice(session)
         yield gr.skip(), gr.skip()

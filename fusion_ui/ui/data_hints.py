@@ -9,7 +9,7 @@ import gradio as gr
 
 from fusion_ui.domains.columns import Preview
 from fusion_ui.errors import FusionError
-from fusion_ui.projects.data import Columns, DataPlace, look_at
+from fusion_ui.projects.data import Columns, DataPlace
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.handlers import as_message
 from fusion_ui.ui.panels.project import ProjectPanel
@@ -67,7 +67,7 @@ def wire_data_hints(panel: ProjectPanel, bringing: Bringing) -> None:
     def look(*values: Any) -> list[Any]:
         place = read_place(*values)
         try:
-            parts, found = look_at(place)
+            parts, found = bringing.look_at(place)
         except Exception as error:
             return [gr.update(visible=False), gr.skip(), gr.skip(), *refuse(error)]
         config = place.config or next(iter(parts))

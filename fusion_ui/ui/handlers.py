@@ -6,19 +6,20 @@ import html
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any
 
 import gradio as gr
 import pandas as pd
 
-from fusion_ui.errors import FusionError, StoppedError
+from fusion_ui.errors import FusionError, StoppedError, StorageError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.execution import Job
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.style import Figure
 from fusion_ui.projects.project import Project
+from fusion_ui.sources.storage import find_reason
 from fusion_ui.ui.comparison import Comparison, compare, project_evaluation
 from fusion_ui.ui.curve import Curves
 from fusion_ui.ui.curve_choice import MAIN
@@ -120,7 +121,8 @@ class Handlers:
         yield _only_status(render_status("Merging", 0.0))
         try:
             with self.workspace.turns.urgent():
-                yield from self._run(session, version, request)
+                steps = self._run(session, version, request)
+                yield from self.workspace.jobs.record("evaluate", session.number, steps)
         except StoppedError:
             if session.is_stopped:  # otherwise a newer state is waiting and will speak for itself
                 yield _only_status(render_status("Stopped. Move a control to go on."))
@@ -130,7 +132,7 @@ class Handlers:
             yield _only_status(render_status(str(error), is_error=True))
             raise
 
-    def _run(self, session: Session, version: int, request: FuseRequest) -> Iterator[Drawing]:
+    def _run(self, session: Session, version: int, request: FuseRequest) -> Generator[Drawing]:
         comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
         session.check(version)
         session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
@@ -203,7 +205,8 @@ class Handlers:
 
     def fill_curve(self, session_id: str | None) -> Iterator[tuple[Any, Any]]:
         """Go on with the curve while nobody waits for anything."""
-        yield from self.curves.fill(self.sessions.get(session_id))
+        session = self.sessions.get(session_id)
+        yield from self.workspace.jobs.record("curve", session.number, self.curves.fill(session))
 
     def _draw(
         self, session: Session, request: FuseRequest, stale: frozenset[str]
@@ -245,7 +248,9 @@ def _count(comparison: Comparison, latest: dict[str, Any], waiting: set[str]) ->
 
 
 def as_message(error: Exception) -> gr.Error:
-    """A `FusionError` as it is; anything else is a bug, logged with its traceback."""
+    """A `FusionError` as it is, a full disk as a sentence; anything else is a bug, logged with its traceback."""
+    if (reason := find_reason(error)) and not isinstance(error, FusionError):
+        error = StorageError(f"The server could not write: {reason}. Try again later, or tell who runs it.")
     if isinstance(error, FusionError):
         return gr.Error(
             html.escape(hide_places(str(error)), quote=False),

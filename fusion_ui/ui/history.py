@@ -57,9 +57,11 @@ class Returning:
         try:
             if isinstance(link, str) and link:
                 project, settings = read_link(link)
+                self.bringing.check_place(project)
                 todo = place(session, self.demo, project, settings, sent)
                 return self.show(session_id, todo or "Opened from a link.")
             if left is None and last is not None:
+                self.bringing.check_place(last.project)
                 return self.show(session_id, place(session, self.demo, last.project, last.settings, sent))
         except FusionError as error:
             shown = self.show(session_id)
@@ -87,6 +89,7 @@ class Returning:
         """The controls go back to a merge's settings."""
         session = self.sessions.get(session_id)
         merge = self.remembering.find(session, keys)
+        self.bringing.check_place(merge.project)
         todo = place(session, self.demo, merge.project, merge.settings, sent)
         return self.show(session_id, panel=todo or f"{merge.label}: restored.")
 

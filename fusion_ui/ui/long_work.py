@@ -45,7 +45,8 @@ class LongWork:
     def follow(self, session: Session, work: Callable[[Progress], Any]) -> Iterator[tuple[Any, Any]]:
         """Status lines while `work` runs, each with None, and at the end the result with None in the line's place."""
         with session.fetching(Job(work, self.workspace.turns.urgent_progress)) as job:
-            steps = job.follow()
+            kind = type(self).__name__.lower()
+            steps = self.workspace.jobs.record(kind, session.number, job.follow())
             while True:
                 try:
                     fraction, message = next(steps)

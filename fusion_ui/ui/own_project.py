@@ -160,6 +160,8 @@ def wire_project(
     def connect(event: Any, handle: Callable, inputs: list[Any], name: str) -> None:
         chain(event(handle, inputs, shown, show_progress="hidden", concurrency_limit=4, api_name=name))
 
+    if bringing.workspace.settings.demo_only:  # what is not wired has no endpoint either
+        return Display(panel, shown, show)
     given_model = [panel.model, panel.model_files, panel.model_name, panel.token, panel.is_base]
     given_data = [*place_controls(panel), panel.domain_name, *column_controls(panel)]
     connect(panel.project.input, choosing, [panel.project], "choose_project")

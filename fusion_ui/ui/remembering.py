@@ -38,6 +38,8 @@ from fusion_ui.workspace import CandidateScores
 LOGGER = logging.getLogger("fusion_ui")
 SETTLED_SECONDS = 1.0
 """How long the controls stand still on a merge that they have come to, and not only passed."""
+CLOCK_SECONDS = 60.0
+"""By which the clocks of two servers may differ."""
 MAX_NAME = 80
 _VISITOR = re.compile(r"[0-9a-f]{32}")
 
@@ -94,10 +96,17 @@ class Remembering:
 
     def leave(self, session: Session) -> None:
         """Keep where the controls stand, unless another page of the same visitor was used since."""
-        last = self.history(session).last
-        if session.visitor and session.changed > (last.time if last else 0.0):
-            settings = describe_request(session.request)
-            self._append(session, [Left(session.changed, self.place_of(session), settings)])
+        last, changed = self.history(session).last, session.changed
+        place, settings = self.place_of(session), describe_request(session.request)
+        # What was kept in the future was kept before the clock was set back, and what differs came later.
+        if (
+            last
+            and last.time > self.store.clock() + CLOCK_SECONDS
+            and (place, settings) != (last.project, last.settings)
+        ):
+            changed = last.time + 0.001
+        if session.visitor and changed > (last.time if last else 0.0):
+            self._append(session, [Left(changed, place, settings)])
 
     def place_of(self, session: Session) -> str:
         """The name under which what the session shows could be opened again; `OWN` where it could not."""
@@ -139,7 +148,7 @@ class Remembering:
                 for request in requests:
                     self._add(session, request, complete, keys, evaluation)
         except (FusionError, OSError) as error:
-            LOGGER.info("a merge is not remembered, since its visitor has left: %s", error)
+            LOGGER.info("a merge is not remembered, since its visitor has left: %s", type(error).__name__)
 
     def _add(
         self,

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.ui.steps import Steps
 from fusion_ui.workspace import CandidateScores
+
+_NUMBERS = count(1)
 
 
 @dataclass
@@ -73,6 +77,11 @@ class Session:
     _jobs: dict[str, Job] = field(default_factory=dict)
     _fetches: list[Job] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def number(self) -> int:
+        """Which session this is in the log, and nothing of whose."""
+        return next(_NUMBERS)
 
     def post(self, request: FuseRequest, sent: float | None = None) -> None:
         """Put the newest state into the mailbox and stop the work on an older one; jobs go on.

@@ -97,6 +97,11 @@ class Sessions:
         if is_left:
             _end(session)
 
+    def all(self) -> list[Session]:
+        """Every session there is, also those that were left a moment ago."""
+        with self._lock:
+            return [*self._sessions.values(), *self._parted.values()]
+
     def of_visitor(self, visitor: str) -> list[Session]:
         """The sessions of all tabs that this visitor has open."""
         with self._lock:

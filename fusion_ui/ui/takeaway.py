@@ -66,8 +66,10 @@ def wire_takeaway(
         taking.handlers.sessions.get(request.session_hash).stop()
 
     panel.pack.click(make_zip, panel.merge, [panel.status, panel.download], **quiet, api_name="make_zip")
+    is_demo_only = taking.workspace.settings.demo_only
     given = [panel.merge, panel.repository, panel.is_private, panel.token]
-    panel.push.click(put_on_hub, given, [panel.status, panel.token], **quiet, api_name="push")
+    if not is_demo_only:  # what is not wired has no endpoint either
+        panel.push.click(put_on_hub, given, [panel.status, panel.token], **quiet, api_name="push")
     panel.stop.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
     for control, save, name in (
         (panel.recipe, taking.save_recipe, "save_recipe"),
@@ -79,10 +81,11 @@ def wire_takeaway(
         kind = str(control.value).lower()
         save_figure = f"id => ({SAVE_FIGURE})(id, {json.dumps(kind)})"
         control.click(None, panel.figure, panel.status, js=save_figure)
-    opened = panel.upload.upload(
-        open_recipe, panel.upload, [panel.status, *display.components], **quiet, api_name="open_recipe"
-    )
-    chain(opened)
+    if not is_demo_only:
+        opened = panel.upload.upload(
+            open_recipe, panel.upload, [panel.status, *display.components], **quiet, api_name="open_recipe"
+        )
+        chain(opened)
     gr.on(
         [methods.methods.change, methods.pins.change], list_merges, [methods.methods, methods.pins, panel.merge],
         panel.merge, queue=False, show_progress="hidden", api_visibility="private",

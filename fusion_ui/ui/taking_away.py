@@ -22,6 +22,7 @@ from fusion_ui.projects.project import read_split
 from fusion_ui.takeaway.exporting import Scoring
 from fusion_ui.takeaway.packing import pack, push
 from fusion_ui.takeaway.reporting import write_report
+from fusion_ui.ui.demo_only import refuse
 from fusion_ui.ui.handing_out import handing_out
 from fusion_ui.ui.long_work import LongWork
 from fusion_ui.ui.recipes import apply_recipe, read_uploaded
@@ -76,6 +77,8 @@ class TakingAway(LongWork):
         self, session_id: str | None, name: str, repository: str, is_private: bool, token: str
     ) -> Iterator[list[Any]]:
         """Status while the model is exported, scored and pushed; the token's box is emptied at once."""
+        if self.workspace.settings.demo_only:
+            refuse()
         session = self.find_session(session_id)
         plan, folder = self.plan_of_setting(session, name), self.handlers.sessions.folder_of(session)
         given = str(token or "")
@@ -114,6 +117,8 @@ class TakingAway(LongWork):
 
     def open_recipe(self, session_id: str | None, path: str | None) -> None:
         """Put what a recipe asks into the visitor's mailbox."""
+        if self.workspace.settings.demo_only:
+            refuse()
         session = self.find_session(session_id)
         if not path:
             raise RecipeError("Choose a recipe.json first.")

@@ -26,7 +26,7 @@ def make_theme() -> Base:
     return theme.set(body_text_color_subdued="*neutral_600")
 
 
-def page_head() -> str:
+def page_head(root_path: str = "") -> str:
     """The script that draws the figures, served by this process from the installed package, and the page's own."""
     gr.set_static_paths([PLOTLY, SCRIPT])
-    return "".join(f'<script src="/gradio_api/file={path}"></script>' for path in (PLOTLY, SCRIPT))
+    return "".join(f'<script src="{root_path}/gradio_api/file={path}"></script>' for path in (PLOTLY, SCRIPT))

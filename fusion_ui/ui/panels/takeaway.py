@@ -80,8 +80,12 @@ class TakeawayPanel:
     push: gr.Button
 
 
-def build_takeaway_panel(start: FuseRequest) -> TakeawayPanel:
-    """One row for the model, one for its recipe, one for figures, and the hub behind a fold."""
+def build_takeaway_panel(start: FuseRequest, is_demo_only: bool = False) -> TakeawayPanel:
+    """One row for the model, one for its recipe, one for figures, and the hub behind a fold.
+
+    Args:
+        is_demo_only: nothing is uploaded or pushed.
+    """
 
     def button(label: str, elem_id: str) -> gr.Button:
         return gr.Button(label, size="sm", scale=0, min_width=120, elem_id=elem_id)
@@ -110,7 +114,13 @@ def build_takeaway_panel(start: FuseRequest) -> TakeawayPanel:
             recipe = button("recipe.json", "save-recipe")
             mergekit = button("mergekit YAML", "save-mergekit")
             upload = gr.UploadButton(
-                "Open a recipe.json", size="sm", scale=0, min_width=120, file_types=[".json"], elem_id="open-recipe"
+                "Open a recipe.json",
+                size="sm",
+                scale=0,
+                min_width=120,
+                file_types=[".json"],
+                elem_id="open-recipe",
+                visible=not is_demo_only,
             )
         with gr.Row(elem_classes="buttons"):
             figure = gr.Dropdown(list(FIGURES), value=FIGURES[0][1], label="Figure", elem_id="taken-figure")
@@ -119,7 +129,10 @@ def build_takeaway_panel(start: FuseRequest) -> TakeawayPanel:
                 COMMAND, label="The same from a terminal, with recipe.json", interactive=False, buttons=["copy"],
                 elem_id="command", scale=2,
             )  # fmt: skip
-        with gr.Accordion("Put it on the hub", open=False, elem_id="hub"), gr.Row(elem_classes="buttons"):
+        with (
+            gr.Accordion("Put it on the hub", open=False, elem_id="hub", visible=not is_demo_only),
+            gr.Row(elem_classes="buttons"),
+        ):
             repository = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="push-to", max_lines=1)
             token = gr.Textbox(
                 label="Your hub token, with the right to write", type="password", elem_id="push-token", max_lines=1,
