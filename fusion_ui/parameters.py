@@ -11,6 +11,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from fusion_ui.errors import ParameterError
@@ -107,7 +109,8 @@ class Toggle(Parameter):
         return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text.lower(), text)
 
 
-def declared_parameters(owner: type) -> dict[str, Parameter]:
+@cache
+def declared_parameters(owner: type) -> Mapping[str, Parameter]:
     """The declaration of every dataclass field of `owner`, in order.
 
     Raises:
@@ -120,7 +123,7 @@ def declared_parameters(owner: type) -> dict[str, Parameter]:
         if len(found) != 1 or field.default is MISSING:
             raise TypeError(f"{owner.__name__}.{field.name} needs one Range, Choice or Toggle, and a default")
         declared[field.name] = found[0]
-    return declared
+    return MappingProxyType(declared)
 
 
 def default_values(owner: type) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 An eigendecomposition costs as much as several Cholesky factorisations, the more the wider the input, and serves every
 alpha. Where fewer alphas are asked for, each has its own factorisation. Where more are asked for than that and the
-input is wide, some alphas are solved for and the others interpolated: with t = (1 - alpha) / alpha the update is
+input is wide, some alphas are solved for, in float32 where that is near enough, and the others interpolated: with
+t = (1 - alpha) / alpha the update is
 
     D^-1/2 (R(1) + t I)^-1 (A + t B)
 
@@ -13,20 +14,28 @@ s converge geometrically, and an interval of s needs the same number of nodes fo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
-from fusion_ui.solving.normal_equations import NormalEquations
+from fusion_ui.solving.normal_equations import NormalEquations, RightSides
+from fusion_ui.solving.single_precision import solve_quickly
 from fusion_ui.solving.treatment import Treatment
 
 NEARLY_SINGULAR = 0.999
 """Above this alpha R(alpha) may be singular: a LayerNorm leaves one direction constant. That needs a cut-off."""
 
 TOLERANCE = 1e-4
-"""Of the update: how far an interpolated one may be from the exact one."""
+"""Of the largest update among the alphas: how far an interpolated one may be from the exact one."""
+
+NODE_TOLERANCE = TOLERANCE / 5
+"""Of the update: how far rounding may move one that others are interpolated from. Shares of nodes add up to less than 3
+in absolute value, and interpolation itself takes about half of the tolerance."""
+
+COST_OF_A_NODE = 0.5
+"""Of a factorisation and solution in float64."""
 
 Solve = Callable[[float], tuple[Tensor, Treatment]]
 """From alpha to a merged weight and what was done to it."""
@@ -43,17 +52,29 @@ def solve_known(
     if not alphas or (wanted and wanted[-1] > NEARLY_SINGULAR):
         return equations.factorise(mean, deltas).solve
     nodes = place_nodes(wanted[0], wanted[-1]) if wanted else []
-    if min(len(wanted), len(nodes)) > num_worth_a_spectrum(equations.width):
-        return equations.factorise(mean, deltas).solve
-    right = equations.right_sides(deltas)
     is_interpolated = len(nodes) < len(wanted)
     solved = nodes if is_interpolated else wanted
-    updates = {alpha: equations.find_update(alpha, right) for alpha in solved}
+    cost = len(solved) * (COST_OF_A_NODE if is_interpolated else 1)
+    if cost > num_worth_a_spectrum(equations.width):
+        return equations.factorise(mean, deltas).solve
+    right = equations.right_sides(deltas)
+    updates = _solve_nodes(equations, solved, right) if is_interpolated else _solve_each(equations, solved, right)
     found = {alpha: update.to(mean.dtype) for alpha, update in updates.items() if update is not None}
     if len(found) < len(solved):  # the report then says "eigen"
         return equations.factorise(mean, deltas).solve
     interpolated = frozenset(wanted if is_interpolated else ())
     return KnownSolutions(found, mean, equations.solve_diagonal(mean, deltas), interpolated).solve
+
+
+def _solve_each(equations: NormalEquations, alphas: Sequence[float], right: RightSides) -> dict[float, Tensor | None]:
+    return {alpha: equations.find_update(alpha, right) for alpha in alphas}
+
+
+def _solve_nodes(equations: NormalEquations, nodes: Sequence[float], right: RightSides) -> dict[float, Tensor | None]:
+    """Updates at the nodes, in float64 where float32 is not near enough."""
+    quick = solve_quickly(equations, right, nodes, NODE_TOLERANCE)
+    exact = _solve_each(equations, [alpha for alpha in nodes if alpha not in quick], right)
+    return {alpha: quick.get(alpha, exact.get(alpha)) for alpha in nodes}
 
 
 def num_worth_a_spectrum(width: int) -> int:

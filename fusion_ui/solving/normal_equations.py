@@ -61,7 +61,7 @@ class NormalEquations:
         num_rows: rows summed in each expert's Gram; dividing makes experts weigh equally whatever their data's size.
         weights: coefficients c_i.
         rounding: relative rounding of the Gram's entries, which sets the eigenvalue cut-off.
-        dtype: of the solution; all factorisations are float64.
+        dtype: of the solution; factorisations are float64 unless `factor` is asked for float32.
     """
 
     grams: tuple[Float[Tensor, "n n"], ...]
@@ -114,6 +114,11 @@ class NormalEquations:
         total.diagonal().fill_(1.0)
         return total
 
+    @cached_property
+    def rounded_sum(self) -> Float[Tensor, "n n"]:
+        """R(1) in float32."""
+        return self.scaled_sum.float()
+
     def right_sides(self, deltas: Float[Tensor, "expert out n"]) -> RightSides:
         """The right sides for weights that differ from their mean by `deltas`."""
         full = torch.zeros(deltas.shape[2], deltas.shape[1], dtype=torch.float64)
@@ -141,22 +146,22 @@ class NormalEquations:
         return (self.spectrum[1] * self.scale[:, None]).to(self.dtype)
 
     @cached_property
-    def _known_factors(self) -> dict[float, Tensor]:
+    def _known_factors(self) -> dict[tuple[float, torch.dtype], Tensor]:
         return {}
 
-    def factor(self, alpha: float) -> Float[Tensor, "n n"] | None:
+    def factor(self, alpha: float, dtype: torch.dtype = torch.float64) -> Float[Tensor, "n n"] | None:
         """The Cholesky factor of R(alpha); None where it is not positive definite, so no sum of Grams as measured."""
-        known = self._known_factors
-        if alpha not in known:
-            matrix = self.scaled_sum * alpha
+        known, key = self._known_factors, (alpha, dtype)
+        if key not in known:
+            matrix = (self.scaled_sum if dtype == torch.float64 else self.rounded_sum) * alpha
             matrix.diagonal().fill_(1.0)
             found, failed = torch.linalg.cholesky_ex(matrix)
             if failed:
                 return None
             while known and (len(known) + 1) * found.nbytes > KEPT_FACTORS:
                 known.pop(next(iter(known)))
-            known[alpha] = found
-        return known[alpha]
+            known[key] = found
+        return known[key]
 
     def find_update(self, alpha: float, right: RightSides) -> Float[Tensor, "out n"] | None:
         """W - Wbar by a Cholesky factorisation, in float64; None where there is no factor."""
