@@ -1,21 +1,24 @@
 """A sum of x x^T over many rows: each product of two features once, and exact enough at the speed of float32.
 
-Half of a Gram matrix is the mirror of the other half. So it is cut into strips of columns, each from the top down to
-the diagonal, and what lies below is mirrored in the end. Rows are multiplied and added in float32 until
-`ROWS_IN_FLOAT32` are in, and these sums are added in float64: an entry's error stays near that of float32 rounding,
-1e-7 of sqrt(G_ii G_jj), whatever the number of rows.
+Half of a Gram matrix is the mirror of the other half. So it is cut into blocks: the square beside the diagonal's two
+halves, and each of these halves in the same way, until a block on the diagonal is small enough to be computed whole.
+What lies below the diagonal is mirrored in the end. Rows are multiplied and added in float32 until `ROWS_IN_FLOAT32`
+are in, and these sums are added in float64: an entry's error stays near that of float32 rounding, 1e-7 of
+sqrt(G_ii G_jj), whatever the number of rows.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-ROWS_IN_FLOAT32 = 2048
-"""Rows that are summed in float32. Fewer cost more passes over the float64 sums, which are larger than the rows."""
-STRIP = 192
-"""Columns of a strip, at most. Narrower ones waste less on mirrored products, but multiply slower."""
+ROWS_IN_FLOAT32 = 8192
+"""Rows that are summed in float32. Fewer cost more passes over the sums, which are larger than a batch of rows."""
+SMALLEST = 96
+"""Features of a block on the diagonal, at most. Smaller ones waste less on mirrored products, but multiply slower."""
 
 
 class GramSum:
@@ -28,30 +31,47 @@ class GramSum:
 
     def __init__(self, width: int) -> None:
         self.width, self.num_rows = width, 0
-        self._ends = [(start, min(start + STRIP, width)) for start in range(0, width, STRIP)]
-        self._recent = [torch.zeros(stop, stop - start) for start, stop in self._ends]
-        self._total = torch.zeros(width, width, dtype=torch.float64)
+        self._blocks = list(_cut(0, width))
+        self._recent = [torch.empty(len(rows), len(columns)) for rows, columns in self._blocks]
         self._num_recent = 0
+        self._total: Tensor | None = None
 
     def add(self, rows: Float[Tensor, "row n"]) -> None:
         """Add x x^T of every row x; rows of a lower precision are taken as float32."""
         for part in rows.float().split(ROWS_IN_FLOAT32):
             if self._num_recent + len(part) > ROWS_IN_FLOAT32:
                 self._settle()
-            for strip, (start, stop) in zip(self._recent, self._ends, strict=True):
-                strip.addmm_(part[:, :stop].T, part[:, start:stop])
+            is_begun = int(self._num_recent > 0)
+            for block, (a, b) in zip(self._recent, self._blocks, strict=True):
+                block.addmm_(part[:, a.start : a.stop].T, part[:, b.start : b.stop], beta=is_begun)
             self._num_recent += len(part)
         self.num_rows += len(rows)
 
     def total(self) -> Float[Tensor, "n n"]:
         """The whole symmetric matrix, in float64."""
-        self._settle()
-        for start, stop in self._ends:
-            self._total[start:stop, :start] = self._total[:start, start:stop].T
+        total = self._settle()
+        for a, b in self._blocks:
+            if a != b:
+                total[b.start : b.stop, a.start : a.stop] = total[a.start : a.stop, b.start : b.stop].T
+        return total
+
+    def _settle(self) -> Float[Tensor, "n n"]:
+        """The total, with the recent sums moved into it."""
+        if self._total is None:
+            self._total = torch.zeros(self.width, self.width, dtype=torch.float64)
+        if self._num_recent:
+            for block, (a, b) in zip(self._recent, self._blocks, strict=True):
+                self._total[a.start : a.stop, b.start : b.stop] += block
+            self._num_recent = 0
         return self._total
 
-    def _settle(self) -> None:
-        for strip, (start, stop) in zip(self._recent, self._ends, strict=True):
-            self._total[:stop, start:stop] += strip
-            strip.zero_()
-        self._num_recent = 0
+
+def _cut(start: int, stop: int) -> Iterator[tuple[range, range]]:
+    """Features against features: the blocks of an upper triangle, those on the diagonal whole."""
+    if stop - start <= SMALLEST:
+        yield range(start, stop), range(start, stop)
+        return
+    middle = (start + stop) // 2
+    yield range(start, middle), range(middle, stop)
+    yield from _cut(start, middle)
+    yield from _cut(middle, stop)
