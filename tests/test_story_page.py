@@ -66,8 +66,8 @@ def drag_to(page: Page, alpha: float) -> float:
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + 0.9 * box["width"], y)
     page.mouse.down()
-    for i in range(21):
-        page.mouse.move(box["x"] + (0.9 + (alpha - 0.9) * i / 20) * box["width"], y)
+    for i in range(9):
+        page.mouse.move(box["x"] + (0.9 + (alpha - 0.9) * i / 8) * box["width"], y)
         time.sleep(0.02)
     page.mouse.up()
     return read_alpha(page)
