@@ -71,8 +71,8 @@ def test_the_list_is_newest_first_each_merge_once_with_names_and_rest():
     assert (first.key, first.is_settled, first.label) == ("a", True, "RegMean a")
     assert (second.is_settled, second.label) == (False, "<b>mine</b>")
     history = history.apply([Removed("a")])
-    assert list(history.merges) == ["b"] and history.removed == {"a"}
-    assert history.apply([Added(merge("a", 9))]).removed == frozenset()
+    assert list(history.merges) == ["b"] and history.removed == {"a", "gone"}
+    assert history.apply([Added(merge("a", 9))]).removed == {"gone"}
 
 
 def test_the_last_place_is_the_latest_by_its_own_time():
