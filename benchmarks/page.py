@@ -40,12 +40,12 @@ def main() -> None:
         for name in ("demo", "downloads", "statistics"):
             (Path(cache) / name).symlink_to(settings.cache_dir / name)
         print("\nThe page, prepared demo, empty result cache")
-        starts = [_with_server(cache, lambda page, server: None)[0] for _ in range(NUM_RUNS)]
+        starts = [with_server(cache, lambda page, server: None)[0] for _ in range(NUM_RUNS)]
         report("start to a slider that can be dragged", starts, 15.0)
-        _with_server(cache, _drag)
+        with_server(cache, _drag)
 
 
-def _with_server(cache: str, work):
+def with_server(cache: str, work):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

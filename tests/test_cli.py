@@ -160,6 +160,14 @@ def test_sweep_reports_every_alpha_and_the_best(recipe, small):
     result = json.loads(succeed("sweep", recipe(), "--alpha", "0,0.5,1", *data, "--json"))
     assert [point["alpha"] for point in result["points"]] == [0, 0.5, 1]
     assert result["best"]["mean"] == max(point["mean"] for point in result["points"])
+    relative = json.loads(succeed("sweep", recipe(), "--alpha", "0.5", "--relative", *data, "--json"))["points"][0]
+    experts = {d.name: e.model for d, e in zip(small.domains[:2], small.experts[:2], strict=True)}
+    for plain, shown, one in zip(result["points"][1]["scores"], relative["scores"], data, strict=True):
+        own = json.loads(succeed("evaluate", experts[plain["domain"]], one, "--json"))["scores"][0]["value"]
+        assert shown["value"] == pytest.approx(plain["value"] / own)
+    assert "names of their experts" in refuse(
+        "sweep", recipe(), "--alpha", "0.5", "--relative", f"--data=other={small.domains[0].select}"
+    )
 
 
 @pytest.mark.parametrize(

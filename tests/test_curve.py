@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from tiny_project import write_project
 
-from fusion_ui.errors import RecipeError
+from fusion_ui.errors import RecipeError, StoppedError
 from fusion_ui.evaluation.candidates import SingleModel
 from fusion_ui.evaluation.comparison import CandidateScores
 from fusion_ui.evaluation.scores import DomainScore, Role, mean_interval
 from fusion_ui.methods import METHODS
 from fusion_ui.parameters import Range, declared_parameters
+from fusion_ui.progress import Progress
 from fusion_ui.results.curve import MEAN, curve_table
 from fusion_ui.settings import Settings
 from fusion_ui.tasks.metrics import wilson_interval
@@ -166,6 +167,21 @@ def test_the_curve_of_an_overtaken_state_stops(handlers: Handlers):
         next(filling)
     session.post(replace(session.request, num_examples=39))
     assert list(filling) == [] and len(session.curve) < 21
+
+
+def test_a_sweep_that_is_stopped_ends_and_keeps_what_it_knows(handlers: Handlers):
+    session, workspace, progress = handlers.sessions.get(VISITOR), handlers.workspace, Progress()
+    plan = workspace.plan(session.request.recipe(session.project, "regmean"))
+    select = handlers.evaluation(session.project, "select")
+    values = CurveChoice().values
+    rows = workspace.sweep(plan, "alpha", values, select, [], progress)
+    first = next(rows)
+    progress.stop()
+    with pytest.raises(StoppedError):
+        list(rows)
+    known = [v for v in values if workspace.candidate(plan.with_parameters(alpha=v)).is_known(select)]
+    assert known == [values[0]] and first[1].is_complete
+    assert len(list(workspace.sweep(plan, "alpha", values, select, []))) == len(values), "what is left is done later"
 
 
 def test_what_is_found_is_the_sessions_new_setting(handlers: Handlers):

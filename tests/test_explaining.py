@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gradio as gr
 import pytest
 
 from fusion_ui.methods import METHODS
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.parameters import declared_parameters
-from fusion_ui.ui.explaining import explain_methods, explain_parameter, explained_parameter
+from fusion_ui.ui.explaining import (
+    explain_curve,
+    explain_methods,
+    explain_parameter,
+    explain_pins,
+    explain_sentences,
+    explain_weights,
+    explained_parameter,
+)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -33,3 +43,9 @@ def test_a_control_keeps_its_own_value_beside_its_explanation():
 def test_the_compared_methods_are_explained_in_the_order_of_the_list():
     assert [part["title"] for part in explain_methods(["simple_mean", "regmean"])] == ["RegMean", "Simple mean"]
     assert explain_methods(None) == []
+
+
+@pytest.mark.parametrize("explain", [explain_weights, explain_pins, explain_curve, explain_sentences])
+def test_what_is_no_parameter_is_explained_too(explain: Callable[[], list[dict[str, str]]]):
+    (part,) = explain()
+    assert part["title"] and len(part["text"].split()) >= 15

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,15 @@ def test_licences_are_those_of_the_experts_cards(planned: Callable[..., Any], tm
     assert ModelCard(model_card(plan)).data.license == "mit"
     places[1].write_text("---\nlicense: [\n---\n")
     assert "not readable in its card" in model_card(plan)
+
+
+def test_the_base_that_every_adapter_was_folded_into_is_named(planned: Callable[..., Any]):
+    _, plan = planned()
+    folded = [replace(expert, base=f"owner/base@{'a' * 40}") for expert in plan.experts]
+    named = f"Base model: [owner/base](https://huggingface.co/owner/base/tree/{'a' * 40}) at `{'a' * 40}`, into which"
+    assert named in model_card(replace(plan, experts=tuple(folded)))
+    folded[0] = replace(folded[0], base=f"owner/other@{'b' * 40}")
+    assert "Base model: not named" in model_card(replace(plan, experts=tuple(folded)))
 
 
 def test_the_card_of_hub_models_names_them_with_their_commits(hub: Any, settings: Settings, tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +30,7 @@ from fusion_ui.settings import read_settings
 from fusion_ui.sources.files import sha256_of
 from fusion_ui.ui.handing_out import handing_out
 from fusion_ui.ui.handlers import Handlers
+from fusion_ui.ui.panels.takeaway import write_command
 from fusion_ui.ui.recipes import apply_recipe
 from fusion_ui.ui.request import FuseRequest, PageRule, default_request
 from fusion_ui.ui.takeaway import list_merges
@@ -175,6 +177,16 @@ def test_a_merge_that_is_not_compared_cannot_be_taken(taking: TakingAway):
     for take in (taking.make_zip, taking.save_recipe, taking.save_report, taking.save_mergekit):
         with pytest.raises(RecipeError, match="not compared any more"):
             [*take("v", "ties")]
+
+
+def test_the_command_scores_what_the_page_scored(small: Project):  # noqa: F811
+    paths = [f"{e.name}={d.report}" for e, d in zip(small.experts, small.domains, strict=True)]
+    words = shlex.split(write_command(small, True))
+    assert words[:5] == ["fusion-ui", "merge", "recipe.json", "--out", "merged"] and words[6::2] == paths
+    spaced = replace(small.domains[0], report=Path("/a b/c;d.csv"), pair_column="second text")
+    words = shlex.split(write_command(replace(small, domains=(spaced,)), True))
+    assert words[6:] == ["tweets=/a b/c;d.csv", "--pair-column", "second text"]
+    assert "/" not in write_command(small, False), "a public page tells no path"
 
 
 def test_a_public_page_tells_no_path(taking: TakingAway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -41,6 +41,9 @@ def sweep(
         list[str] | None,
         typer.Option("--report", help="NAME=FILE of sentences kept back, on which the best value is then scored."),
     ] = None,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="Per cent of what each domain's own expert scores, as on the page.")
+    ] = False,
     as_json: AsJson = False,
     parameters: Set = None,
     text_column: TextColumn = "text",
@@ -51,6 +54,8 @@ def sweep(
 
     Give the *select* split as --data, and never the one whose accuracy you then report.
     """
+    if relative and best:
+        raise ParameterError("--best compares accuracies themselves. Leave --relative or --best out.")
     if report and not best:
         raise ParameterError("--report scores the value that --best finds. Give --best too, or leave --report out.")
     workspace = open_workspace()
@@ -67,7 +72,9 @@ def sweep(
         )
         return
     points = []
+    own = _score_own_experts(workspace, plan, evaluation) if relative else {}
     for value, scores in workspace.sweep(plan, name, values, evaluation, in_domain, terminal_progress()):
+        scores = scores.relative_to(own) if relative else scores
         points.append({name: value, **scores.describe()})
         if not as_json:
             print_scores(f"{name} {value:g}", scores)
@@ -76,6 +83,24 @@ def sweep(
         print(json.dumps({"points": points, "best": {name: top[name], "mean": top["mean"]}}, indent=2))
     else:
         print(f"best mean on these files: {top['mean']:.1%} at {name} {top[name]:g}")
+
+
+def _score_own_experts(workspace: Any, plan: Any, evaluation: Any) -> dict[str, float]:
+    """Domain -> accuracy of the expert of its name.
+
+    Raises:
+        ParameterError: no domain has an expert of its name.
+    """
+    from fusion_ui.evaluation.references import expert_candidates
+
+    found = {}
+    for name, expert in expert_candidates(plan).items():
+        if any(encoded.domain.name == name for encoded in evaluation.domains):
+            *_, last = workspace.evaluate([expert], evaluation, [name])
+            found |= {score.domain: score.value for score in last.scores if score.domain == name}
+    if not found:
+        raise ParameterError("--relative needs domains with the names of their experts. Give --data EXPERT=FILE.")
+    return found
 
 
 def _read_values(method: Any, alpha: str | None, over: str | None) -> tuple[str, list[float]]:

@@ -125,7 +125,7 @@ def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], licences: Sequence[
         parameters=settings,
         rules="".join(f"\n- Rule for {plain(rule.parameters)}: {plain(rule.effect)}" for rule in plan.recipe.rules),
         experts=_experts(plan, names, licences),
-        base=_where(plan.base) if plan.base else "not named; the method works without it",
+        base=_base(plan),
         licences=describe_licences(names, [plain(licence) for licence in licences]),
         numbers=_numbers(numbers),
         place="DIR/EXPERT" if own else "DIR or owner/name",
@@ -145,7 +145,23 @@ def _where(model: Any) -> str:
     """A hub model with the commit; of any other only that it is none."""
     if not model.revision:
         return "not from a hub"
-    return f"[{model.source}](https://huggingface.co/{model.source}/tree/{model.revision}) at `{model.revision}`"
+    return _link(model.source, model.revision)
+
+
+def _link(source: str, revision: str) -> str:
+    return f"[{source}](https://huggingface.co/{source}/tree/{revision}) at `{revision}`"
+
+
+def _base(plan: MergePlan) -> str:
+    """The recipe's base, or the one into which every expert's adapter was folded."""
+    if plan.base is not None:
+        return _where(plan.base)
+    folded = {expert.base for expert in plan.experts}
+    named = folded.pop() if len(folded) == 1 else None
+    if not named:
+        return "not named; the method works without it"
+    source, _, revision = named.partition("@")
+    return f"{_link(source, revision)}, into which the experts' adapters were folded"
 
 
 def _numbers(numbers: Sequence[DomainNumbers]) -> str:

@@ -165,11 +165,11 @@ class History:
             elif isinstance(event, Added):
                 merges.setdefault(event.merge.key, event.merge)
                 removed.discard(event.merge.key)
+            elif isinstance(event, Removed):
+                merges.pop(event.key, None)
+                removed.add(event.key)
             elif event.key in merges:
-                if isinstance(event, Removed):
-                    merges.pop(event.key)
-                    removed.add(event.key)
-                elif isinstance(event, Named):
+                if isinstance(event, Named):
                     merges[event.key] = replace(merges[event.key], name=event.name)
                 else:
                     merges[event.key] = replace(merges[event.key], time=event.time, is_settled=True)
@@ -183,8 +183,9 @@ class History:
         return replace(self, merges=merges, last=self.last if self.last and self.last.time >= time else None)
 
     def as_events(self) -> list[Event]:
-        """The fewest events that amount to it. What was removed long ago may come back when it is merged again."""
-        return [*map(Added, self.merges.values()), *([self.last] if self.last else [])]
+        """The fewest events that amount to it."""
+        gone = map(Removed, sorted(self.removed))
+        return [*gone, *map(Added, self.merges.values()), *([self.last] if self.last else [])]
 
 
 def _worth(merge: RememberedMerge) -> tuple[bool, bool, float]:

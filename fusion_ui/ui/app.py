@@ -86,7 +86,7 @@ def build_app(workspace: Workspace, project: Project, handlers: Handlers | None 
                     try_it = build_try_it_panel()
                     how = build_how_panel()
                 history = build_history_panel()
-                away = build_takeaway_panel(start, is_demo_only)
+                away = build_takeaway_panel(project, start, workspace.settings)
         remembering = Remembering(handlers)
         chain = _wire(app, handlers, models, methods, exceptions, fuse, layers, how, remembering, history)
         wire_flips(flips, HoldingAgainst(handlers), methods, toolbar.facts)
@@ -98,7 +98,7 @@ def build_app(workspace: Workspace, project: Project, handlers: Handlers | None 
             models.num_examples, methods.references, methods.pins, fuse.is_from_zero, exceptions, parameters
         )
         display = wire_project(own, models, methods, others, bringing, toolbar.facts, describe_project, chain)
-        wire_takeaway(away, TakingAway(handlers), methods, display, chain)
+        wire_takeaway(away, TakingAway(handlers), methods, toolbar.facts, display, chain)
         wire_history(app, toolbar, history, Returning(remembering, bringing, display), chain)
     app.queue(max_size=64, default_concurrency_limit=4)
     return app

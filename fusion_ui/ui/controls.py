@@ -124,7 +124,8 @@ def text_table(elem_id: str, label: str) -> gr.HTML:
     """A small table of texts: {"headers": [...], "rows": [[...], ...]}."""
     return gr.HTML(
         value={},
-        html_template=f'<div class="text-table"><table aria-label="{label}"></table></div>',
+        # Reached by the keyboard, which scrolls it.
+        html_template=f'<div class="text-table" role="region" aria-label="{label}" tabindex="0"><table></table></div>',
         js_on_load=DRAW_TABLE,
         elem_id=elem_id,
     )

@@ -28,6 +28,19 @@ BESIDE = (
     ("Multi-task model", "One model trained on all domains' data together, which needs everybody's data in one place."),
 )
 
+WEIGHTS = (
+    "How much each model counts: RegMean multiplies its Gram matrix by it, a mean its parameters. Only the ratio of "
+    "the weights matters."
+)
+PINS = (
+    "A pinned setting stays beside the slider with all its numbers: move on, and see the difference. It can be left "
+    "out again in the list below."
+)
+CURVE = (
+    "Every value of one parameter, for any compared method that has a number to set. Scores are from the select "
+    "split, so that a value can be chosen here and then be judged on report, which had no say."
+)
+
 # Shown while the pointer or the focus is on it, so that its link can be reached; Escape closes it and stays closed
 # until the next visit. It is placed by hand, since a card would cut off what stands out of it.
 OPEN = """
@@ -127,6 +140,21 @@ def explain_references() -> list[dict[str, str]]:
 def explain_sentences() -> list[dict[str, str]]:
     """What calibration sentences are for."""
     return [{"title": "Calibration sentences", "text": SENTENCES, "formula": CALIBRATION}]
+
+
+def explain_weights() -> list[dict[str, str]]:
+    """What models' weights are."""
+    return [{"title": "Weights", "text": WEIGHTS}]
+
+
+def explain_pins() -> list[dict[str, str]]:
+    """What pinning is for."""
+    return [{"title": "Pin", "text": PINS}]
+
+
+def explain_curve() -> list[dict[str, str]]:
+    """What the curve goes over."""
+    return [{"title": "Every value", "text": CURVE}]
 
 
 def wire_explanations(methods: gr.Dropdown, about: gr.HTML) -> None:

@@ -14,7 +14,7 @@ from fusion_ui.ui.handlers import as_message
 from fusion_ui.ui.long_work import on_status_line
 from fusion_ui.ui.own_project import Display
 from fusion_ui.ui.panels.methods import MethodsPanel
-from fusion_ui.ui.panels.takeaway import SAVE_FIGURE, TakeawayPanel
+from fusion_ui.ui.panels.takeaway import SAVE_FIGURE, TakeawayPanel, write_command
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.request import parse_pins
 from fusion_ui.ui.taking_away import TakingAway
@@ -32,10 +32,11 @@ def wire_takeaway(
     panel: TakeawayPanel,
     taking: TakingAway,
     methods: MethodsPanel,
+    header: gr.HTML,
     display: Display,
     chain: Callable[[Any], None],
 ) -> None:
-    """Connect the panel's events. `chain` lets the evaluation follow a recipe that was opened."""
+    """Connect the panel's events. `header` changes with the project; `chain` evaluates a recipe that was opened."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2}
 
     def make_zip(request: gr.Request, name: str) -> Iterator[list[Any]]:
@@ -65,6 +66,10 @@ def wire_takeaway(
     def stop(request: gr.Request) -> None:
         taking.handlers.sessions.get(request.session_hash).stop()
 
+    def follow_project(request: gr.Request) -> str:
+        project = taking.handlers.sessions.get(request.session_hash).project
+        return write_command(project, taking.workspace.settings.allows_folders)
+
     panel.pack.click(make_zip, panel.merge, [panel.status, panel.download], **quiet, api_name="make_zip")
     is_demo_only = taking.workspace.settings.demo_only
     given = [panel.merge, panel.repository, panel.is_private, panel.token]
@@ -86,6 +91,7 @@ def wire_takeaway(
             open_recipe, panel.upload, [panel.status, *display.components], **quiet, api_name="open_recipe"
         )
         chain(opened)
+    header.change(follow_project, None, panel.command, queue=False, show_progress="hidden", api_visibility="private")
     gr.on(
         [methods.methods.change, methods.pins.change], list_merges, [methods.methods, methods.pins, panel.merge],
         panel.merge, queue=False, show_progress="hidden", api_visibility="private",

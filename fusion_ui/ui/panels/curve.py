@@ -10,6 +10,7 @@ from fusion_ui.plots.parameter_curve import HEIGHT
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.controls import live_figure, status_line
 from fusion_ui.ui.curve_choice import CurveChoice, curve_choices
+from fusion_ui.ui.explaining import explain_curve, explanation
 from fusion_ui.ui.render import render_curve, render_status
 from fusion_ui.ui.request import FuseRequest
 
@@ -32,7 +33,7 @@ def build_curve_panel(project: Project, start: FuseRequest) -> CurvePanel:
     """Which parameter, its curve, and the search below."""
     first = CurveChoice()
     current = dict(dict(start.parameters)[first.method])[first.parameter]
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=True, elem_classes="explained"):
         gr.HTML(f"<h2>Every value</h2><p>{ABOUT}</p>", min_width=180)
         parameter = gr.Dropdown(
             parameter_choices(start.methods),
@@ -44,6 +45,7 @@ def build_curve_panel(project: Project, start: FuseRequest) -> CurvePanel:
             min_width=170,
             elem_id="curve-parameter",
         )
+        explanation("curve-parameter", "this list", explain_curve())
     figure = live_figure(
         render_curve(project, {}, {}, first, current), HEIGHT, "Accuracy for every value of a parameter", "curve"
     )

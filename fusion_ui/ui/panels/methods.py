@@ -15,7 +15,13 @@ from fusion_ui.methods import METHODS, find_method, make_method
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.parameters import declared_parameters
 from fusion_ui.projects.project import Project
-from fusion_ui.ui.explaining import explain_methods, explain_references, explained_parameter, explanation
+from fusion_ui.ui.explaining import (
+    explain_methods,
+    explain_pins,
+    explain_references,
+    explained_parameter,
+    explanation,
+)
 from fusion_ui.ui.request import REFERENCES, FuseRequest, Setting, parse_pins, pin_text
 
 REASON = " · "
@@ -80,7 +86,7 @@ def build_methods_panel(project: Project, start: FuseRequest, main: tuple[str, s
                             label = f"{method.name}-{name}".replace("_", "-")
                             value = values[method.name][name]
                             controls[method.name, name] = explained_parameter(method, declared, value, label)
-        with gr.Row(equal_height=True, elem_id="pinning"):
+        with gr.Row(equal_height=True, elem_id="pinning", elem_classes="explained"):
             pinned = gr.Dropdown(
                 [(find_method(name).title, name) for name in start.methods],
                 value=main[0],
@@ -89,6 +95,7 @@ def build_methods_panel(project: Project, start: FuseRequest, main: tuple[str, s
                 elem_id="pinned-method",
             )
             pin = gr.Button("Pin", size="sm", scale=0, min_width=70, elem_id="pin")
+            explanation("pinned-method", "pinning", explain_pins())
         pins = gr.Dropdown([], multiselect=True, label="Pinned, to compare with", visible=False, elem_id="pins")
     checked: list[Any] = [methods, references, pinned, pins]
     for control in checked:  # FuseRequest checks, with one sentence for page and API

@@ -9,7 +9,7 @@ import gradio as gr
 
 from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.project import FROM_FILE, Project, ProjectExpert
-from fusion_ui.ui.explaining import explain_sentences, explanation
+from fusion_ui.ui.explaining import explain_sentences, explain_weights, explanation
 from fusion_ui.ui.request import MAX_SENTENCES, FuseRequest
 
 MAX_WEIGHT = 3.0
@@ -36,7 +36,9 @@ def build_models_panel(project: Project, start: FuseRequest) -> ModelsPanel:
                 included.append(gr.Checkbox(**box, container=False, min_width=120, scale=1))
                 calibration.append(gr.Dropdown(**choice, show_label=False, container=False, min_width=120, scale=1))
         with gr.Accordion("Weights", open=False, elem_id="weights"):
-            gr.HTML("<p>How much each model counts in a merge. Only their ratio matters.</p>")
+            with gr.Row(elem_classes="explained"):
+                gr.HTML("<p>How much each model counts in a merge. Only their ratio matters.</p>")
+                explanation("weights", "a model's weight", explain_weights())
             for number in range(MAX_EXPERTS):
                 *_, weight = row_values(project, start, number)
                 weights.append(gr.Slider(0, MAX_WEIGHT, step=0.05, **weight))

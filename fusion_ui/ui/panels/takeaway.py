@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 import gradio as gr
 
 from fusion_ui.methods import find_method
+from fusion_ui.projects.project import Project
+from fusion_ui.settings import Settings
 from fusion_ui.ui.controls import status_line
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.request import FuseRequest
 
 FIGURES = (("Accuracy by domain", "accuracy"), ("Every value of α", "curve"), ("Layers", "layers"))
-COMMAND = "fusion-ui merge recipe.json --out merged"
 
 # A file that arrives as text is saved by the browser; nothing of it is drawn, and nothing lies on the server.
 SAVE_TEXT = """
@@ -78,14 +80,27 @@ class TakeawayPanel:
     is_private: gr.Checkbox
     token: gr.Textbox
     push: gr.Button
+    command: gr.Textbox
 
 
-def build_takeaway_panel(start: FuseRequest, is_demo_only: bool = False) -> TakeawayPanel:
-    """One row for the model, one for its recipe, one for figures, and the hub behind a fold.
+def write_command(project: Project, allows_folders: bool) -> str:
+    """What a terminal needs to merge a saved recipe and to put the page's numbers on its card.
 
     Args:
-        is_demo_only: nothing is uploaded or pushed.
+        allows_folders: the terminal is on this machine; otherwise its own copies of the files are to be named.
     """
+    own = {expert.domain: expert.name for expert in project.experts if expert.domain}
+    words = ["fusion-ui", "merge", "recipe.json", "--out", "merged"]
+    for domain in project.domains:
+        name = own.get(domain.name, domain.name)
+        words += ["--data", f"{name}={domain.report if allows_folders else f'{name}-report.csv'}"]
+    pairs = {domain.pair_column for domain in project.domains if domain.pair_column}
+    words += ["--pair-column", pairs.pop()] if len(pairs) == 1 else []
+    return shlex.join(words)
+
+
+def build_takeaway_panel(project: Project, start: FuseRequest, settings: Settings) -> TakeawayPanel:
+    """One row for the model, one for its recipe, one for figures, and the hub behind a fold."""
 
     def button(label: str, elem_id: str) -> gr.Button:
         return gr.Button(label, size="sm", scale=0, min_width=120, elem_id=elem_id)
@@ -120,17 +135,17 @@ def build_takeaway_panel(start: FuseRequest, is_demo_only: bool = False) -> Take
                 min_width=120,
                 file_types=[".json"],
                 elem_id="open-recipe",
-                visible=not is_demo_only,
+                visible=not settings.demo_only,
             )
         with gr.Row(elem_classes="buttons"):
             figure = gr.Dropdown(list(FIGURES), value=FIGURES[0][1], label="Figure", elem_id="taken-figure")
             formats = tuple(button(kind.upper(), f"save-{kind}") for kind in ("html", "svg", "png"))
-            gr.Textbox(
-                COMMAND, label="The same from a terminal, with recipe.json", interactive=False, buttons=["copy"],
-                elem_id="command", scale=2,
+            command = gr.Textbox(
+                write_command(project, settings.allows_folders), label="The same from a terminal, with recipe.json",
+                interactive=False, buttons=["copy"], lines=1, max_lines=1, elem_id="command", scale=2,
             )  # fmt: skip
         with (
-            gr.Accordion("Put it on the hub", open=False, elem_id="hub", visible=not is_demo_only),
+            gr.Accordion("Put it on the hub", open=False, elem_id="hub", visible=not settings.demo_only),
             gr.Row(elem_classes="buttons"),
         ):
             repository = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="push-to", max_lines=1)
@@ -145,5 +160,5 @@ def build_takeaway_panel(start: FuseRequest, is_demo_only: bool = False) -> Take
         control.preprocess = lambda payload: payload
     return TakeawayPanel(
         merge, status, stop, pack, download, recipe, mergekit, report, upload, saved, figure, formats, repository,
-        is_private, token, push,
+        is_private, token, push, command,
     )  # fmt: skip
