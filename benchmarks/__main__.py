@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("alpha", "many_alphas", "statistics_pass", "large_merge", "page", "accuracy", "peers", "try_it")
+NAMES = ("alpha", "many_alphas", "statistics_pass", "large_merge", "page", "accuracy", "peers", "try_it", "faults")
 
 
 def main() -> None:

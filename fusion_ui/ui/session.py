@@ -87,7 +87,7 @@ class Session:
             if request == self.request:
                 return
             # By the browser's clock: states of one drag may arrive in fits and starts.
-            self.steps = self.steps.record(self.request, time.time() if sent is None else sent / 1000)
+            self.steps = self.steps.record(self.request, sent / 1000 if isinstance(sent, int | float) else time.time())
             self._take(request)
 
     def step(self, is_back: bool) -> bool:
@@ -125,8 +125,8 @@ class Session:
         self.show(left.project, left.request)
         self.steps, self.changed = left.steps, left.changed
 
-    def _is_newest(self, sent: float | None) -> bool:
-        if sent is None:  # another program, which sends one request after the other
+    def _is_newest(self, sent: object) -> bool:
+        if not isinstance(sent, int | float):  # another program, which sends one request after the other
             return True
         is_newest = sent >= self._last_sent
         self._last_sent = max(sent, self._last_sent)
