@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fusion_ui.errors import FusionError, StoppedError
 from fusion_ui.execution import Job
@@ -16,9 +16,12 @@ from fusion_ui.progress import Progress
 from fusion_ui.projects.building import blank_project
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.curve_choice import CurveChoice
+from fusion_ui.ui.line import Place
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.ui.steps import Steps
 from fusion_ui.workspace import CandidateScores
+
+Stoppable = TypeVar("Stoppable", Job[Any], Place)
 
 
 @dataclass
@@ -71,7 +74,7 @@ class Session:
     _working: list[Progress] = field(default_factory=list)
     _filling: Progress = field(default_factory=Progress)
     _jobs: dict[str, Job] = field(default_factory=dict)
-    _fetches: list[Job] = field(default_factory=list)
+    _fetches: list[Job[Any] | Place] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def post(self, request: FuseRequest, sent: float | None = None) -> None:
@@ -155,7 +158,7 @@ class Session:
                 work.stop()
 
     @contextmanager
-    def fetching(self, job: Job) -> Iterator[Job]:
+    def fetching(self, job: Stoppable) -> Iterator[Stoppable]:
         """While inside, `job` is stopped by `stop` alone, not by a control that moves."""
         with self._lock:
             self._fetches.append(job)
@@ -205,6 +208,11 @@ class Session:
             if key not in self._jobs or not self._jobs[key].is_running or self._jobs[key].progress.is_stopped:
                 self._jobs[key] = start()
             return self._jobs[key]
+
+    @property
+    def person(self) -> str:
+        """Whoever this is, as far as it is known: pages of one browser are one person's."""
+        return self.visitor or f"page {id(self)}"
 
     @property
     def is_busy(self) -> bool:

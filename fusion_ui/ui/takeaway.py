@@ -36,7 +36,7 @@ def wire_takeaway(
     chain: Callable[[Any], None],
 ) -> None:
     """Connect the panel's events. `chain` lets the evaluation follow a recipe that was opened."""
-    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 32}
 
     def make_zip(request: gr.Request, name: str) -> Iterator[list[Any]]:
         yield from on_status_line(taking.make_zip(request.session_hash, name), 2)

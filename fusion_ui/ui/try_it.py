@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 
@@ -18,6 +18,8 @@ from fusion_ui.ui.render import render_status
 
 class Trying(LongWork):
     """Handlers of typed sentences. They are in no log, no store and no session."""
+
+    is_quick: ClassVar[bool] = True
 
     def answer(self, session_id: str | None, text: Any) -> Iterator[list[Any]]:
         """Status while the models answer, or are merged first; at the end every probability."""
@@ -63,6 +65,6 @@ def wire_try_it(panel: TryItPanel, trying: Trying) -> None:
         [panel.status, panel.answers],
         trigger_mode="always_last",
         show_progress="hidden",
-        concurrency_limit=2,
+        concurrency_limit=32,
         api_name="try_it",
     )
