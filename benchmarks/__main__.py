@@ -5,7 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("alpha", "many_alphas", "statistics_pass", "large_merge", "page", "accuracy", "peers", "try_it", "faults")
+NAMES = (
+    "alpha",
+    "many_alphas",
+    "statistics_pass",
+    "large_merge",
+    "page",
+    "accuracy",
+    "peers",
+    "try_it",
+    "faults",
+    "stopping",
+    "load",
+)
 
 
 def main() -> None:

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     max_jobs_per_visitor: int = Field(default=4, ge=1, description="of each, going on or waiting, of one browser")
     max_waiting: int = Field(default=64, ge=1, description="jobs that may wait in line")
     max_job_seconds: float = Field(default=3600.0, gt=0, description="after which a job that a button started ends")
+    max_worker_bytes: int = Field(
+        default=8 << 30, ge=1 << 29, description="memory of a process that computes with what a stranger brought"
+    )
     max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
 
     @property

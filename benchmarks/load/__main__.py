@@ -24,8 +24,8 @@ from benchmarks.load.people import TITLE, Findings, Person
 from fusion_ui.settings import Settings, read_settings
 from tests.served import ROOT, Server
 
-REST_SECONDS = 75.0
-"""A minute after a visitor has left, files go."""
+REST_SECONDS = 110.0
+"""A minute after a visitor has left, files go, at the janitor's next round."""
 
 
 def main() -> None:
@@ -60,6 +60,7 @@ def run(folder: Path, visitors: int, seconds: float, module: str) -> None:
         stuck = sum(thread.is_alive() for thread in threads)
         time.sleep(REST_SECONDS)
         left = count_files(cache) - files
+        print([str(path) for path in (cache / "sessions").rglob("*") if path.is_file()][:20] if left else "")
         report(findings, memory, left, len(process.children(recursive=True)), stuck, "a handler failed" in server.log)
     finally:
         server.kill()

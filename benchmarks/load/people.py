@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -14,6 +15,7 @@ import httpx
 
 from tests.served import Server, Visitor
 
+LOGGER = logging.getLogger(__name__)
 POLITE = ("Try again", "Close one", "are left. Bring", "full", "busy", "newer state")
 """What a refusal that is no error says."""
 TITLE = "RegMean α={:g}"
@@ -127,6 +129,7 @@ class Person:
 
     def _leave(self) -> None:
         self.is_open.clear()
+        self.visitor.http.close()
 
     def _post(self, alpha: float) -> None:
         self.controls[self.place] = alpha
@@ -167,5 +170,5 @@ def _beat(visitor: Visitor, is_open: threading.Event) -> None:
             for _ in stream.iter_lines():
                 if not is_open.is_set():
                     return
-    except httpx.HTTPError as error:
-        print("a heartbeat ended:", type(error).__name__)
+    except (httpx.HTTPError, OSError, RuntimeError) as error:  # the page was closed, or the server has gone
+        LOGGER.debug("a heartbeat ended: %s", error)

@@ -18,11 +18,13 @@ from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.execution import Job
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.style import Figure
+from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.comparison import Comparison, compare, project_evaluation
 from fusion_ui.ui.curve import Curves
 from fusion_ui.ui.curve_choice import MAIN
 from fusion_ui.ui.line import Line
+from fusion_ui.ui.rehearsing import Rehearsals
 from fusion_ui.ui.render import hide_places, render_accuracy, render_numbers, render_status
 from fusion_ui.ui.request import FuseRequest, default_request
 from fusion_ui.ui.session import Session
@@ -55,6 +57,7 @@ class Handlers:
             Line(at_once, settings.max_jobs_per_visitor, settings.max_waiting)
             for at_once in (settings.max_jobs, settings.max_long_jobs)
         )
+        self.rehearsals = Rehearsals(settings, project)
         self._evaluations: OrderedDict[tuple[Project, str], Evaluation] = OrderedDict()
         self.curves = Curves(workspace, self.evaluation)
 
@@ -90,6 +93,8 @@ class Handlers:
         session = self.sessions.get(session_id)
         version, request = session.version, session.request
         if session.refusal is not None or session.is_stopped or not session.project.is_complete:
+            return gr.skip()
+        if self.rehearsals.is_due(session.project, request):
             return gr.skip()
         try:
             comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
@@ -148,6 +153,9 @@ class Handlers:
             raise
 
     def _run(self, session: Session, version: int, request: FuseRequest) -> Iterator[Drawing]:
+        with session.working(version, Progress()) as progress:
+            for fraction, message in self.rehearsals.hold(session.project, request, progress):
+                yield _only_status(render_status(message, fraction))
         comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
         session.check(version)
         session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
@@ -220,7 +228,9 @@ class Handlers:
 
     def fill_curve(self, session_id: str | None) -> Iterator[tuple[Any, Any]]:
         """Go on with the curve while nobody waits for anything."""
-        yield from self.curves.fill(self.sessions.get(session_id))
+        session = self.sessions.get(session_id)
+        if not self.rehearsals.is_due(session.project, session.request):
+            yield from self.curves.fill(session)
 
     def _draw(
         self, session: Session, request: FuseRequest, stale: frozenset[str]

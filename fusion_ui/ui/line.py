@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fusion_ui.errors import BusyError, StoppedError
+from fusion_ui.errors import BusyError
+from fusion_ui.progress import Progress
 
 POLL_SECONDS = 1.0
 """Between two looks at a place in the line; one that gets free is seen at once."""
@@ -115,7 +116,7 @@ class Place:
     """One job's place in the line."""
 
     def __init__(self, line: Line, visitor: str) -> None:
-        self._line, self.visitor, self.began, self._is_stopped = line, visitor, 0.0, False
+        self._line, self.visitor, self.began, self.progress = line, visitor, 0.0, Progress()
 
     def wait(self) -> Iterator[str]:
         """Sentences on where this place is, until it is its turn.
@@ -125,9 +126,8 @@ class Place:
         """
         while not self._line.enter(self):
             yield self._line.describe(self)
-            if self._is_stopped:
-                raise StoppedError("Stopped while waiting in line.")
+            self.progress.check()
 
     def stop(self) -> None:
         """Wait no longer."""
-        self._is_stopped = True
+        self.progress.stop()

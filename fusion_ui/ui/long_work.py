@@ -31,11 +31,13 @@ class LongWork:
         """The visitor's session, once its project can be merged.
 
         Raises:
-            RecipeError: it lacks models or data.
+            RecipeError: it lacks models or data, or nothing was computed with them yet.
         """
         session = self.handlers.sessions.get(session_id)
         if not session.project.is_complete:
             raise RecipeError("Add models and data first.")
+        if self.handlers.rehearsals.is_due(session.project, session.request):
+            raise RecipeError("Wait until the page shows the first numbers of your models, and ask again.")
         return session
 
     def plan_of(self, session: Session, method: str) -> MergePlan:
