@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,12 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main(kills: int = 50, server_kills: int = 10, seed: int = 0) -> None:
     sys.path.insert(0, str(ROOT / "tests"))
-    from test_faults import kill_server, kill_work
+    faults = import_module("test_faults")
 
     with tempfile.TemporaryDirectory() as folder:
-        found = kill_work(Path(folder) / "work", kills, seed)
+        found = faults.kill_work(Path(folder) / "work", kills, seed)
         print(f"\nKilled: {found['killed']}. Broken: {found['problems'] or 'nothing'}.")
-        kill_server(Path(folder) / "server", server_kills, seed)
+        faults.kill_server(Path(folder) / "server", server_kills, seed)
         print(f"Server killed {server_kills} times: the same numbers, its history, no leftovers.")
     if found["problems"]:
         raise SystemExit(1)
