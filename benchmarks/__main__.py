@@ -16,6 +16,9 @@ NAMES = (
     "try_it",
     "panels",
     "sweep",
+    "faults",
+    "stopping",
+    "load",
 )
 
 

@@ -13,6 +13,7 @@
     ├── StatisticError              a statistic is missing, damaged or belongs to something else
     ├── MergeError                  a merge could not be carried out
     ├── StorageError                the disk is full or cannot be written; an OSError too
+    ├── BusyError                   too many people want something at once, or one wants too much
     └── StoppedError                the person, or a newer request, stopped this run
 
 The page shows a ``FusionError`` as a message and the command line prints it and exits with 2. Any other
@@ -72,6 +73,10 @@ class MergeError(FusionError):
 
 class StorageError(FusionError, OSError):
     """Something could not be written. Whoever can do without it catches it as the `OSError` that it is."""
+
+
+class BusyError(FusionError):
+    """Too many people want something at once, or one wants too much."""
 
 
 class StoppedError(FusionError):

@@ -59,6 +59,14 @@ class Settings(BaseSettings):
     min_free_bytes: int = Field(default=1 << 30, ge=0, description="left free on the disk by uploads")
     max_sessions: int = Field(default=200, ge=1, description="pages open at once, of everybody")
     max_tabs_per_visitor: int = Field(default=12, ge=1, description="pages open at once in one browser")
+    max_jobs: int = Field(default=4, ge=1, description="evaluations that go on at once; others wait in line")
+    max_long_jobs: int = Field(default=2, ge=1, description="exports, searches and the like that go on at once")
+    max_jobs_per_visitor: int = Field(default=4, ge=1, description="of each, going on or waiting, of one browser")
+    max_waiting: int = Field(default=64, ge=1, description="jobs that may wait in line")
+    max_job_seconds: float = Field(default=3600.0, gt=0, description="after which a job that a button started ends")
+    max_worker_bytes: int = Field(
+        default=8 << 30, ge=1 << 29, description="memory of a process that computes with what a stranger brought"
+    )
     max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
     root_path: str = Field(default="", description="where a proxy in front serves the page, such as /fusion")
     demo_only: bool = Field(default=False, description="serve the built-in project alone, nothing else")

@@ -33,7 +33,7 @@ class Server:
         self.folder, self.module, self.address = folder, module, f"http://127.0.0.1:{self.port}"
         folder.mkdir(parents=True, exist_ok=True)
 
-    def start(self, seconds: float = 180.0, **environment: str) -> None:
+    def start(self, seconds: float = 600.0, **environment: str) -> None:
         """Start it and wait until it answers."""
         command = [sys.executable, "-m", self.module, str(self.folder), str(self.port)]
         with (self.folder / "log").open("a") as log:

@@ -100,7 +100,7 @@ def build_app(workspace: Workspace, project: Project, handlers: Handlers | None 
         display = wire_project(own, models, methods, others, bringing, toolbar.facts, describe_project, chain)
         wire_takeaway(away, TakingAway(handlers), methods, toolbar.facts, display, chain)
         wire_history(app, toolbar, history, Returning(remembering, bringing, display), chain)
-    app.queue(max_size=64, default_concurrency_limit=4)
+    app.queue(max_size=256, default_concurrency_limit=4)  # people wait in `ui.line`, where they see it
     return app
 
 
@@ -168,7 +168,7 @@ def _wire(
     idle = in_turn | {"concurrency_id": "idle", "concurrency_limit": 16, "api_visibility": "private"}
 
     def evaluate_after(posted: Any, **options: Any) -> None:
-        ran = posted.success(run, None, drawing, **in_turn, concurrency_limit=4, **options)
+        ran = posted.success(run, None, drawing, **in_turn, concurrency_limit=64, **options)
         fill_after(ran)
         wire_settling(ran, remembering, history)
 

@@ -29,7 +29,7 @@ def wire_experiments(
     Returns:
         The same, and that these tabs follow too.
     """
-    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 32}
     at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     shown = [[panel.status, panel.figure, panel.table] for panel in (pairs, growth)]
 

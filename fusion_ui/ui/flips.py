@@ -136,7 +136,7 @@ def wire_flips(panel: FlipsPanel, holding: HoldingAgainst, methods: MethodsPanel
         empty = render_status("")
         return [render_status("The project has changed."), {}, None, empty, {}, gr.update(visible=False), 0, empty, {}]
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 32}
     inside: dict[str, Any] = quiet | {"api_visibility": "private", "trigger_mode": "always_last"}
     asked = [panel.model, panel.other, panel.text]
     found = panel.find.click(find, asked, outputs, **quiet, api_name="find_flips")

@@ -230,9 +230,11 @@ async def _read(receive: Receive, most: int) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refusal(400, "The request ended before it was complete.")
-        parts.append(message.get("body", b""))
-        size, more = size + len(parts[-1]), message.get("more_body", False)
-        if size > most:
+        part, more = message.get("body", b""), message.get("more_body", False)
+        size += len(part)
+        if size <= most:
+            parts.append(part)
+        elif not more or size > 8 * most:  # who is cut off in the middle of a sentence does not read the answer
             raise Refusal(413, f"A request may have {format_bytes(most)}. Send files as uploads.")
     return b"".join(parts)
 

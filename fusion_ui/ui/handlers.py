@@ -18,11 +18,14 @@ from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.execution import Job
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.style import Figure
+from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project
 from fusion_ui.sources.storage import find_reason
 from fusion_ui.ui.comparison import Comparison, compare, project_evaluation
 from fusion_ui.ui.curve import Curves
 from fusion_ui.ui.curve_choice import MAIN
+from fusion_ui.ui.line import Line
+from fusion_ui.ui.rehearsing import Rehearsals
 from fusion_ui.ui.render import hide_places, render_accuracy, render_numbers, render_status
 from fusion_ui.ui.request import FuseRequest, default_request
 from fusion_ui.ui.session import Session
@@ -50,6 +53,12 @@ class Handlers:
         self.workspace, self.project = workspace, project
         start = default_request(project)
         self.sessions = Sessions(lambda: Session(project, start), workspace.settings.sessions_dir)
+        settings = workspace.settings
+        self.line, self.long_line = (
+            Line(at_once, settings.max_jobs_per_visitor, settings.max_waiting)
+            for at_once in (settings.max_jobs, settings.max_long_jobs)
+        )
+        self.rehearsals = Rehearsals(settings, project)
         self._evaluations: OrderedDict[tuple[Project, str], Evaluation] = OrderedDict()
         self.curves = Curves(workspace, self.evaluation)
 
@@ -86,6 +95,8 @@ class Handlers:
         version, request = session.version, session.request
         if session.refusal is not None or session.is_stopped or not session.project.is_complete:
             return gr.skip()
+        if self.rehearsals.is_due(session.project, request):
+            return gr.skip()
         try:
             comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
             if not all(candidate.is_known(comparison.evaluation) for candidate in comparison.candidates):
@@ -103,8 +114,19 @@ class Handlers:
         return render_status("Stopped. Move a control to go on.")
 
     def run(self, session_id: str | None) -> Iterator[Drawing]:
-        """Evaluate the newest state of the controls; ends early when a newer one arrives."""
+        """Evaluate the newest state of the controls, when it is its turn; ends early when a newer one arrives."""
         session = self.sessions.get(session_id)
+        if session.refusal or session.is_stopped or session.drawn_version == session.version:
+            yield from self._run_newest(session)  # nothing is computed
+            return
+        with self.line.join(session.person) as place:
+            for sentence in place.wait():
+                if session.is_stopped:
+                    break
+                yield _only_status(render_status(sentence))
+            yield from self._run_newest(session)
+
+    def _run_newest(self, session: Session) -> Iterator[Drawing]:
         version, request = session.version, session.request
         if session.refusal is not None:
             yield _only_status(render_status(str(session.refusal), is_error=True))
@@ -127,12 +149,15 @@ class Handlers:
             if session.is_stopped:  # otherwise a newer state is waiting and will speak for itself
                 yield _only_status(render_status("Stopped. Move a control to go on."))
             elif session.version == version:  # an older run had stopped what this one was waiting for
-                yield from self.run(session_id)
+                yield from self._run_newest(session)
         except FusionError as error:
             yield _only_status(render_status(str(error), is_error=True))
             raise
 
     def _run(self, session: Session, version: int, request: FuseRequest) -> Generator[Drawing]:
+        with session.working(version, Progress()) as progress:
+            for fraction, message in self.rehearsals.hold(session.project, request, progress):
+                yield _only_status(render_status(message, fraction))
         comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
         session.check(version)
         session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
@@ -206,7 +231,8 @@ class Handlers:
     def fill_curve(self, session_id: str | None) -> Iterator[tuple[Any, Any]]:
         """Go on with the curve while nobody waits for anything."""
         session = self.sessions.get(session_id)
-        yield from self.workspace.jobs.record("curve", session.number, self.curves.fill(session))
+        if not self.rehearsals.is_due(session.project, session.request):
+            yield from self.workspace.jobs.record("curve", session.number, self.curves.fill(session))
 
     def _draw(
         self, session: Session, request: FuseRequest, stale: frozenset[str]

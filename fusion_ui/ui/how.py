@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 
@@ -23,6 +23,8 @@ HEADERS = ("", "first weight", "second weight", "error on {}", "error on {}", "b
 
 class Picturing(LongWork):
     """Handlers of the picture."""
+
+    is_quick: ClassVar[bool] = True
 
     def draw(self, session_id: str | None, layer: str | None, first: str | None, second: str | None) -> Iterator[list]:
         """Status while a layer is read; at the end the lists, the figure, its numbers and what they are of."""
@@ -87,7 +89,7 @@ def wire_how(panel: HowPanel, picturing: Picturing, slider: gr.Slider) -> None:
 
     asked = [panel.draw.click, *(control.input for control in (panel.layer, panel.first, panel.second))]
     gr.on(
-        asked, draw, [panel.layer, panel.first, panel.second], shown, show_progress="hidden", concurrency_limit=2,
+        asked, draw, [panel.layer, panel.first, panel.second], shown, show_progress="hidden", concurrency_limit=32,
         api_name="how_it_works",
     )  # fmt: skip
     slider.change(

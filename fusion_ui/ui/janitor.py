@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from pathlib import Path
 
 from fusion_ui.sources.files import remove_leftovers
 from fusion_ui.ui.owners import Owners
-from fusion_ui.ui.sessions import Sessions
+from fusion_ui.ui.sessions import RETURN_SECONDS, Sessions
 
 LOGGER = logging.getLogger("fusion_ui")
 ROUND_SECONDS = 20.0
-FILE_SECONDS = 600.0
-"""How long a file waits whose sender has no page open: a program may send it before it asks for anything."""
+FIRST_SECONDS = 600.0
+"""How long a file waits whose sender has asked for nothing yet."""
 
 
 class Janitor:
@@ -29,8 +30,8 @@ class Janitor:
     def make_round(self) -> None:
         """Remove what nobody needs any more."""
         self._sessions.end_idle()
-        for path in self._owners.let_go(FILE_SECONDS):
-            path.unlink(missing_ok=True)
+        for path in self._owners.let_go(RETURN_SECONDS, FIRST_SECONDS):
+            shutil.rmtree(path.parent, ignore_errors=True)  # gradio gives each content a directory
 
     def _work(self) -> None:
         pause = threading.Event()

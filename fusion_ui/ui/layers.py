@@ -78,7 +78,7 @@ def wire_layers(panel: LayersPanel, examining: Examining, methods: gr.Dropdown) 
         choices = [(find_method(name).title, name) for name in names]
         return gr.update(choices=choices, value=current if current in names else next(iter(names), None))
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 32}
     panel.examine.click(examine, [panel.method, panel.quantity, panel.between], shown, **quiet, api_name="examine")
     panel.quantity.input(
         draw_layers, [panel.reports, panel.quantity], panel.figure, show_progress="hidden", api_visibility="private"

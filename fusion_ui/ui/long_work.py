@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, ClassVar
 
 import gradio as gr
 
-from fusion_ui.errors import FusionError, RecipeError
+from fusion_ui.errors import BusyError, FusionError, RecipeError
 from fusion_ui.execution import Job
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.progress import Progress
@@ -19,6 +21,9 @@ from fusion_ui.ui.session import Session
 class LongWork:
     """Base of such handlers. The work is the visitor's own: Stop and leaving end it, the slider does not."""
 
+    is_quick: ClassVar[bool] = False
+    """True for what takes a moment, and does not wait behind exports."""
+
     def __init__(self, handlers: Handlers) -> None:
         self.handlers, self.workspace = handlers, handlers.workspace
 
@@ -26,11 +31,13 @@ class LongWork:
         """The visitor's session, once its project can be merged.
 
         Raises:
-            RecipeError: it lacks models or data.
+            RecipeError: it lacks models or data, or nothing was computed with them yet.
         """
         session = self.handlers.sessions.get(session_id)
         if not session.project.is_complete:
             raise RecipeError("Add models and data first.")
+        if self.handlers.rehearsals.is_due(session.project, session.request):
+            raise RecipeError("Wait until the page shows the first numbers of your models, and ask again.")
         return session
 
     def plan_of(self, session: Session, method: str) -> MergePlan:
@@ -43,9 +50,20 @@ class LongWork:
         return tuple(expert.domain for expert in session.project.experts if expert.name in included)
 
     def follow(self, session: Session, work: Callable[[Progress], Any]) -> Iterator[tuple[Any, Any]]:
-        """Status lines while `work` runs, each with None, and at the end the result with None in the line's place."""
-        with session.fetching(Job(work, self.workspace.turns.urgent_progress)) as job:
-            kind = type(self).__name__.lower()
+        """Status lines while `work` waits and runs, each with None; at the end None with the result.
+
+        Raises:
+            BusyError: too many wait, or it takes longer than anything may here.
+        """
+        most = self.workspace.settings.max_job_seconds
+        with ExitStack() as stack:
+            line = self.handlers.line if self.is_quick else self.handlers.long_line
+            place = stack.enter_context(line.join(session.person))
+            with session.fetching(place):
+                for sentence in place.wait():
+                    yield render_status(sentence), None
+            job = stack.enter_context(session.fetching(Job(work, self.workspace.turns.urgent_progress)))
+            kind, deadline = type(self).__name__.lower(), time.monotonic() + most
             steps = self.workspace.jobs.record(kind, session.number, job.follow())
             while True:
                 try:
@@ -53,6 +71,8 @@ class LongWork:
                 except StopIteration as end:
                     yield None, end.value
                     return
+                if time.monotonic() > deadline:
+                    raise BusyError(f"This took more than {most:g} s, the most here, and was stopped. Ask for less.")
                 yield render_status(message, fraction), None
 
 

@@ -90,12 +90,24 @@ class Owners:
             mine = [path for path, file in self._files.items() if key in file.keys]
         return sum(path.stat().st_size for path in mine if path.is_file())
 
-    def let_go(self, seconds: float) -> list[Path]:
-        """Forget, and name, the files not used for `seconds` whose owners all have no session any more."""
-        present = {self.owner_of("session", name) for name in self._live_sessions()}
-        end = time.monotonic() - seconds
+    def let_go(self, after_leaving: float, before_coming: float) -> list[Path]:
+        """Forget, and name, the files whose owners have no session.
+
+        Args:
+            after_leaving: seconds that a file stays, since it was used last, once its owner's last session has ended.
+            before_coming: the same for owners who have had none yet, since a program may send a file first.
+        """
+        live, now = set(self._live_sessions()), time.monotonic()
         with self._lock:
-            left = [path for path, file in self._files.items() if file.used < end and not file.keys & present]
+            sessions = self._owners["session"]
+            known = set(sessions.values())
+            present = {key for name, key in sessions.items() if name in live}
+            left = [
+                path
+                for path, file in self._files.items()
+                if not file.keys & present
+                and now - file.used > (after_leaving if file.keys <= known else before_coming)
+            ]
             for path in left:
                 del self._files[path]
         return left

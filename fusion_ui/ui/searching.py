@@ -128,4 +128,4 @@ def wire_curve(
     fill(chosen)
     methods.change(follow, [methods, panel.parameter], panel.parameter, **quiet, api_visibility="private")
     shown: list[Any] = [panel.found, *controls.values()]
-    evaluate(panel.search.click(find_best, None, shown, **quiet, concurrency_limit=2, api_name="find_best"))
+    evaluate(panel.search.click(find_best, None, shown, **quiet, concurrency_limit=32, api_name="find_best"))

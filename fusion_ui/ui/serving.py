@@ -129,6 +129,7 @@ def _launch(app: gr.Blocks, host: str, port: int, root_path: str, beside: dict[s
         max_file_size=MAX_UPLOAD,
         show_error=False,  # a refusal is shown anyway; a bug's text may hold what is nobody's business
         run_history=False,
+        max_threads=160,  # of whom most wait for their turn
         footer_links=["api"],
         ssr_mode=False,
         theme=make_theme(),

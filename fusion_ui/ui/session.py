@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fusion_ui.errors import FusionError, StoppedError
 from fusion_ui.execution import Job
@@ -18,11 +18,13 @@ from fusion_ui.progress import Progress
 from fusion_ui.projects.building import blank_project
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.curve_choice import CurveChoice
+from fusion_ui.ui.line import Place
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.ui.steps import Steps
 from fusion_ui.workspace import CandidateScores
 
 _NUMBERS = count(1)
+Stoppable = TypeVar("Stoppable", Job[Any], Place)
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Session:
     _working: list[Progress] = field(default_factory=list)
     _filling: Progress = field(default_factory=Progress)
     _jobs: dict[str, Job] = field(default_factory=dict)
-    _fetches: list[Job] = field(default_factory=list)
+    _fetches: list[Job[Any] | Place] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
@@ -96,7 +98,7 @@ class Session:
             if request == self.request:
                 return
             # By the browser's clock: states of one drag may arrive in fits and starts.
-            self.steps = self.steps.record(self.request, time.time() if sent is None else sent / 1000)
+            self.steps = self.steps.record(self.request, sent / 1000 if isinstance(sent, int | float) else time.time())
             self._take(request)
 
     def step(self, is_back: bool) -> bool:
@@ -134,8 +136,8 @@ class Session:
         self.show(left.project, left.request)
         self.steps, self.changed = left.steps, left.changed
 
-    def _is_newest(self, sent: float | None) -> bool:
-        if sent is None:  # another program, which sends one request after the other
+    def _is_newest(self, sent: object) -> bool:
+        if not isinstance(sent, int | float):  # another program, which sends one request after the other
             return True
         is_newest = sent >= self._last_sent
         self._last_sent = max(sent, self._last_sent)
@@ -164,7 +166,7 @@ class Session:
                 work.stop()
 
     @contextmanager
-    def fetching(self, job: Job) -> Iterator[Job]:
+    def fetching(self, job: Stoppable) -> Iterator[Stoppable]:
         """While inside, `job` is stopped by `stop` alone, not by a control that moves."""
         with self._lock:
             self._fetches.append(job)
@@ -214,6 +216,11 @@ class Session:
             if key not in self._jobs or not self._jobs[key].is_running or self._jobs[key].progress.is_stopped:
                 self._jobs[key] = start()
             return self._jobs[key]
+
+    @property
+    def person(self) -> str:
+        """Whoever this is, as far as it is known: pages of one browser are one person's."""
+        return self.visitor or f"page {id(self)}"
 
     @property
     def is_busy(self) -> bool:

@@ -37,7 +37,7 @@ def wire_takeaway(
     chain: Callable[[Any], None],
 ) -> None:
     """Connect the panel's events. `header` changes with the project; `chain` evaluates a recipe that was opened."""
-    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 32}
 
     def make_zip(request: gr.Request, name: str) -> Iterator[list[Any]]:
         yield from on_status_line(taking.make_zip(request.session_hash, name), 2)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 
@@ -22,6 +22,8 @@ LOGGER = logging.getLogger("fusion_ui")
 
 class Trying(LongWork):
     """Handlers of typed sentences. They are in no log, no store and no session."""
+
+    is_quick: ClassVar[bool] = True
 
     def make_ready(self, session_id: str | None) -> None:
         """Merge what will answer while the person still types. Moving a control ends it."""
@@ -101,6 +103,6 @@ def wire_try_it(panel: TryItPanel, trying: Trying) -> None:
         [panel.status, panel.answers],
         trigger_mode="always_last",
         show_progress="hidden",
-        concurrency_limit=2,
+        concurrency_limit=32,
         api_name="try_it",
     )

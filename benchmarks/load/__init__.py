@@ -1,0 +1,1 @@
+"""Many simultaneous visitors of one server, over HTTP as browsers do it."""
