@@ -110,6 +110,11 @@ class Settings(BaseSettings):
         return self.host in LOOPBACK and not self.root_path and "SPACE_ID" not in os.environ
 
     @property
+    def offers_login(self) -> bool:
+        """True on a Space whose front matter asks for logging in: the platform sets both variables."""
+        return "SPACE_ID" in os.environ and "OAUTH_CLIENT_ID" in os.environ
+
+    @property
     def adapters_dir(self) -> Path:
         """Adapters folded into their base models."""
         return self.cache_dir / "adapters"

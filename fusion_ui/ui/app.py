@@ -83,7 +83,7 @@ def build_app(workspace: Workspace, project: Project, handlers: Handlers | None 
                     try_it = build_try_it_panel()
                     how = build_how_panel()
                 history = build_history_panel()
-                away = build_takeaway_panel(start, is_demo_only)
+                away = build_takeaway_panel(start, workspace.settings)
         remembering = Remembering(handlers)
         chain = _wire(app, handlers, models, methods, exceptions, fuse, layers, how, remembering, history)
         wire_flips(flips, HoldingAgainst(handlers), methods, toolbar.facts)

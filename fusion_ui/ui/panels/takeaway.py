@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import gradio as gr
 
 from fusion_ui.methods import find_method
+from fusion_ui.settings import Settings
 from fusion_ui.ui.controls import status_line
+from fusion_ui.ui.logging_in import build_login_button
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.request import FuseRequest
 
@@ -80,11 +82,10 @@ class TakeawayPanel:
     push: gr.Button
 
 
-def build_takeaway_panel(start: FuseRequest, is_demo_only: bool = False) -> TakeawayPanel:
+def build_takeaway_panel(start: FuseRequest, settings: Settings) -> TakeawayPanel:
     """One row for the model, one for its recipe, one for figures, and the hub behind a fold.
 
-    Args:
-        is_demo_only: nothing is uploaded or pushed.
+    Where nothing but the demo is served, nothing is uploaded or pushed; where one can log in, no token is typed.
     """
 
     def button(label: str, elem_id: str) -> gr.Button:
@@ -120,7 +121,7 @@ def build_takeaway_panel(start: FuseRequest, is_demo_only: bool = False) -> Take
                 min_width=120,
                 file_types=[".json"],
                 elem_id="open-recipe",
-                visible=not is_demo_only,
+                visible=not settings.demo_only,
             )
         with gr.Row(elem_classes="buttons"):
             figure = gr.Dropdown(list(FIGURES), value=FIGURES[0][1], label="Figure", elem_id="taken-figure")
@@ -130,13 +131,15 @@ def build_takeaway_panel(start: FuseRequest, is_demo_only: bool = False) -> Take
                 elem_id="command", scale=2,
             )  # fmt: skip
         with (
-            gr.Accordion("Put it on the hub", open=False, elem_id="hub", visible=not is_demo_only),
+            gr.Accordion("Put it on the hub", open=False, elem_id="hub", visible=not settings.demo_only),
             gr.Row(elem_classes="buttons"),
         ):
             repository = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="push-to", max_lines=1)
+            if settings.offers_login:
+                build_login_button()
             token = gr.Textbox(
                 label="Your hub token, with the right to write", type="password", elem_id="push-token", max_lines=1,
-                info="Used for this push alone and not kept.",
+                info="Used for this push alone and not kept.", visible=not settings.offers_login,
             )  # fmt: skip
             is_private = gr.Checkbox(True, label="Private", elem_id="push-private")
             push = button("Push", "push")
