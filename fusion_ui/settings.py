@@ -67,6 +67,7 @@ class Settings(BaseSettings):
         default=None,
         description="who sends it reads /metrics; None: open where the page is for one person",
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where models compute")
     stop_seconds: float = Field(default=8.0, gt=0, description="for what runs to end by itself after SIGTERM")
 
     @property

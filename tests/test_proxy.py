@@ -34,6 +34,10 @@ def test_the_page_works_below_a_path_of_a_proxy(demo: Project, browser: Browser,
             page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
         page.mouse.up()
         alpha = float(slider.input_value())
+        page.wait_for_function(  # however long it takes on a machine that is very busy
+            "name => document.querySelector('#accuracy .live-plot').data.some(trace => trace.name === name)",
+            arg=f"RegMean α={alpha:g}", timeout=400_000,
+        )  # fmt: skip
         wait_until_up_to_date(page, alpha)
         assert page.evaluate(READ_REGMEAN)["name"] == f"RegMean α={alpha:g}"
         recipe = json.loads(save(page, "#save-recipe", tmp_path).read_text())

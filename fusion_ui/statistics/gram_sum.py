@@ -26,11 +26,11 @@ class GramSum:
         num_rows: rows added.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, device: torch.device | None = None) -> None:
         self.width, self.num_rows = width, 0
         self._ends = [(start, min(start + STRIP, width)) for start in range(0, width, STRIP)]
-        self._recent = [torch.zeros(stop, stop - start) for start, stop in self._ends]
-        self._total = torch.zeros(width, width, dtype=torch.float64)
+        self._recent = [torch.zeros(stop, stop - start, device=device) for start, stop in self._ends]
+        self._total = torch.zeros(width, width, dtype=torch.float64, device=device)
         self._num_recent = 0
 
     def add(self, rows: Float[Tensor, "row n"]) -> None:
