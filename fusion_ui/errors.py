@@ -72,7 +72,15 @@ class MergeError(FusionError):
 
 
 class StorageError(FusionError, OSError):
-    """Something could not be written. Whoever can do without it catches it as the `OSError` that it is."""
+    """Something could not be written. Whoever can do without it catches it as the `OSError` that it is.
+
+    Args:
+        reason: why, in a few words, for whoever makes a sentence of its own.
+    """
+
+    def __init__(self, sentence: str, reason: str) -> None:
+        super().__init__(sentence)
+        self.strerror = reason
 
 
 class BusyError(FusionError):

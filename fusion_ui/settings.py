@@ -79,6 +79,7 @@ class Settings(BaseSettings):
         default=None,
         description="who sends it reads /metrics; None: open where the page is for one person",
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where models compute")
     stop_seconds: float = Field(default=8.0, gt=0, description="for what runs to end by itself after SIGTERM")
 
     @property
@@ -115,6 +116,11 @@ class Settings(BaseSettings):
     def is_for_one_person(self) -> bool:
         """True where the page is for the person at this machine alone: on the loopback, with no proxy in front."""
         return self.host in LOOPBACK and not self.root_path and "SPACE_ID" not in os.environ
+
+    @property
+    def offers_login(self) -> bool:
+        """True on a Space whose front matter asks for logging in: the platform sets both variables."""
+        return "SPACE_ID" in os.environ and "OAUTH_CLIENT_ID" in os.environ
 
     @property
     def adapters_dir(self) -> Path:

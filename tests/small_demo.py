@@ -10,6 +10,7 @@ import pandas as pd
 
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import read_settings
+from fusion_ui.sources.storage import ensure_temporary_directory
 from fusion_ui.workspace import Workspace
 
 SIZES = {"train": 8, "calibrate": 64, "select": 24, "report": 60}
@@ -30,9 +31,11 @@ def shrink(project: Project, folder: Path) -> Project:
 
 def main(folder: Path, port: int) -> None:
     """Serve the small demo until asked to end."""
+    settings = read_settings().model_copy(update={"port": port})
+    ensure_temporary_directory(settings.cache_dir / "tmp")
     from fusion_ui.ui.serving import serve_project
 
-    workspace = Workspace(read_settings().model_copy(update={"port": port}))
+    workspace = Workspace(settings)
     serve_project(workspace, shrink(workspace.prepare_demo(), folder))
 
 

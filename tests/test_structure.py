@@ -25,6 +25,7 @@ ORDER = (
     "errors",
     "progress",
     "settings",
+    "devices",
     "parameters",
     "sources",
     "checkpoints",

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from torch import Tensor, nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.devices import find_device, name_precision, place
 from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.labels import name_numbers
@@ -73,7 +74,7 @@ def make_evaluation(
     label_names = label_names or checkpoint.label_names
     named = (name_numbers(domain, label_names, own_labels) for domain in domains)
     encoded = tuple(encode_domain(domain, task, tokenizer, label_names) for domain in named)
-    key = f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}"
+    key = " ".join([f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}", *name_precision(find_device())])
     return Evaluation(encoded, label_names, task, tokenizer, key, store, settings.max_tokens_per_batch)
 
 
@@ -188,7 +189,7 @@ def bind_weights(skeleton: Checkpoint, tensors: Mapping[str, Tensor]) -> Callabl
 
 @lru_cache(maxsize=2)
 def _cached_model(fingerprint: str, checkpoint: Checkpoint) -> nn.Module:
-    return load_model(checkpoint)
+    return place(load_model(checkpoint), find_device())
 
 
 def _match_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -197,4 +198,4 @@ def _match_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, T
     missing = sorted(name for name, _ in model.named_parameters() if name not in tensors)
     if missing:
         raise CheckpointError(f"The merged weights lack {missing[0]}, which the model needs ({len(missing)} in all).")
-    return {name: tensor for name, tensor in tensors.items() if name in places}
+    return {name: tensor.to(places[name].device) for name, tensor in tensors.items() if name in places}

@@ -46,7 +46,8 @@ def explaining_writes(path: Path) -> Iterator[None]:
             raise
         raise StorageError(
             f"{path.name} could not be written: {reason}. Make room, or let the server write elsewhere with "
-            "FUSION_UI_CACHE_DIR; what was there before is unchanged."
+            "FUSION_UI_CACHE_DIR; what was there before is unchanged.",
+            reason,
         ) from error
 
 

@@ -39,7 +39,7 @@ def accumulate_fisher(
             progress.report(done / len(texts), f"{done} of {len(texts)} texts")
             with progress.turn():
                 _add_text(fisher, task, model, parameters, text, len(texts))
-    return fisher
+    return {name: total.cpu() for name, total in fisher.items()}
 
 
 def _add_text(

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from fusion_ui.devices import device_of
 from fusion_ui.domains.batches import Batch
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
@@ -105,7 +106,7 @@ class GramCollector:
             given = {name: values.repeat(2, 1) for name, values in given.items()}
             counted = torch.cat([counted, torch.zeros_like(counted)])
         # The last batch's inputs are forgotten; they were kept alive so that identity means the same tensor.
-        self.seen, self.mask = [], counted.bool()
+        self.seen, self.mask = [], counted.bool().to(device_of(model))
         self.real_tokens = self.mask.flatten().nonzero()[:, 0]
         model(**given)
 
@@ -122,7 +123,9 @@ class GramCollector:
         width = x.shape[-1]
         total = self.sums.get(name)
         if total is None:
-            total = self.sums[name] = _Sum(GramSum(width), torch.zeros(width, dtype=torch.float64))
+            total = self.sums[name] = _Sum(
+                GramSum(width, x.device), torch.zeros(width, dtype=torch.float64, device=x.device)
+            )
         rows = self._real_rows(x)
         if rows is None:
             total.num_odd_calls, total.odd_shape = total.num_odd_calls + 1, tuple(x.shape)
@@ -167,8 +170,8 @@ class GramCollector:
                 inputs[name] = LinearInput("", 0, is_transposed, reason or "no real token reached the layer")
                 continue
             if leader not in grams:
-                gram = total.gram.total()
-                grams[leader] = append_ones(gram, total.input_sum, num_rows) if self.input_sums else gram
+                gram = total.gram.total().cpu()
+                grams[leader] = append_ones(gram, total.input_sum.cpu(), num_rows) if self.input_sums else gram
             inputs[name] = LinearInput(leader, num_rows, is_transposed, reason)
         return grams, inputs
 

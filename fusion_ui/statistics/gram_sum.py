@@ -29,11 +29,12 @@ class GramSum:
         num_rows: rows added.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, device: torch.device | None = None) -> None:
         self.width, self.num_rows = width, 0
         self._blocks = list(_cut(0, width))
-        self._recent = [torch.empty(len(rows), len(columns)) for rows, columns in self._blocks]
+        self._recent = [torch.empty(len(rows), len(columns), device=device) for rows, columns in self._blocks]
         self._num_recent = 0
+        self._device = device
         self._total: Tensor | None = None
 
     def add(self, rows: Float[Tensor, "row n"]) -> None:
@@ -58,7 +59,7 @@ class GramSum:
     def _settle(self) -> Float[Tensor, "n n"]:
         """The total, with the recent sums moved into it."""
         if self._total is None:
-            self._total = torch.zeros(self.width, self.width, dtype=torch.float64)
+            self._total = torch.zeros(self.width, self.width, dtype=torch.float64, device=self._device)
         if self._num_recent:
             for block, (a, b) in zip(self._recent, self._blocks, strict=True):
                 self._total[a.start : a.stop, b.start : b.stop] += block

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.devices import find_device, name_precision, place
 from fusion_ui.domains.batches import EncodedText, make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import StatisticError
@@ -28,7 +29,7 @@ def cached_path(
 ) -> Path:
     """Where the cache keeps a statistic: keyed by checkpoint, tokenizer, text and everything that shapes the result."""
     parts = [FORMAT, kind, checkpoint.fingerprint, checkpoint.tokenizer_fingerprint, domain.fingerprint]
-    key = json.dumps([*parts, how.describe(), settings.max_tokens_per_text])
+    key = json.dumps([*parts, how.describe(), settings.max_tokens_per_text, *name_precision(find_device())])
     return settings.statistics_dir / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 
@@ -93,7 +94,7 @@ def _compute(
     progress: Progress,
 ) -> Statistic:
     texts, pad_id = encode_sample(checkpoint, domain, how, settings)
-    model = load_model(checkpoint)
+    model = place(load_model(checkpoint), find_device())
     inputs, token_counts = {}, {}
     if kind is StatisticKind.GRAM:
         batches = list(make_batches(texts, range(len(texts)), pad_id, settings.max_tokens_per_batch))

@@ -276,7 +276,7 @@ def _count(comparison: Comparison, latest: dict[str, Any], waiting: set[str]) ->
 def as_message(error: Exception) -> gr.Error:
     """A `FusionError` as it is, a full disk as a sentence; anything else is a bug, logged with its traceback."""
     if (reason := find_reason(error)) and not isinstance(error, FusionError):
-        error = StorageError(f"The server could not write: {reason}. Try again later, or tell who runs it.")
+        error = StorageError(f"The server could not write: {reason}. Try again later, or tell who runs it.", reason)
     if isinstance(error, FusionError):
         return gr.Error(
             html.escape(hide_places(str(error)), quote=False),

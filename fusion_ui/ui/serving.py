@@ -117,7 +117,7 @@ MAX_UPLOAD = "4gb"
 
 def _launch(app: gr.Blocks, host: str, port: int, root_path: str, beside: dict[str, Any]) -> None:
     if ":" in host:  # gradio tries the port on 127.0.0.1 first, which such a machine may not have
-        vars(gradio.http_server)["LOCALHOST_NAME"] = ""
+        gradio.http_server.LOCALHOST_NAME = ""
     app.launch(
         server_name=f"[{host}]" if ":" in host else host,
         server_port=port,

@@ -47,6 +47,14 @@ def wire_takeaway(
     ) -> Iterator[list[Any]]:
         yield from on_status_line(taking.push(request.session_hash, name, repository, is_private, token), 2)
 
+    def put_on_hub_as_visitor(
+        request: gr.Request, login: gr.OAuthToken | None, name: str, repository: str, is_private: bool
+    ) -> Iterator[list[Any]]:
+        if login is None:
+            yield [render_status("Log in with the hub first.", is_error=True), gr.skip()]
+            return
+        yield from put_on_hub(request, name, repository, is_private, login.token)
+
     def saving(save: Callable[[str | None, str], list[Any]]) -> Callable[..., list[Any]]:
         def handle(request: gr.Request, name: str) -> list[Any]:
             return next(on_status_line((save(request.session_hash, each) for each in [name]), 2))
@@ -71,10 +79,13 @@ def wire_takeaway(
         return write_command(project, taking.workspace.settings.allows_folders)
 
     panel.pack.click(make_zip, panel.merge, [panel.status, panel.download], **quiet, api_name="make_zip")
-    is_demo_only = taking.workspace.settings.demo_only
-    given = [panel.merge, panel.repository, panel.is_private, panel.token]
-    if not is_demo_only:  # what is not wired has no endpoint either
-        panel.push.click(put_on_hub, given, [panel.status, panel.token], **quiet, api_name="push")
+    settings, given = taking.workspace.settings, [panel.merge, panel.repository, panel.is_private]
+    if settings.demo_only:
+        pass  # what is not wired has no endpoint either
+    elif settings.offers_login:  # the visitor's own login alone: a token that is sent along is not looked at
+        panel.push.click(put_on_hub_as_visitor, given, [panel.status, panel.token], **quiet, api_name="push")
+    else:
+        panel.push.click(put_on_hub, [*given, panel.token], [panel.status, panel.token], **quiet, api_name="push")
     panel.stop.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
     for control, save, name in (
         (panel.recipe, taking.save_recipe, "save_recipe"),
@@ -86,7 +97,7 @@ def wire_takeaway(
         kind = str(control.value).lower()
         save_figure = f"id => ({SAVE_FIGURE})(id, {json.dumps(kind)})"
         control.click(None, panel.figure, panel.status, js=save_figure)
-    if not is_demo_only:
+    if not settings.demo_only:
         opened = panel.upload.upload(
             open_recipe, panel.upload, [panel.status, *display.components], **quiet, api_name="open_recipe"
         )

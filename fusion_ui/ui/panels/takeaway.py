@@ -11,6 +11,7 @@ from fusion_ui.methods import find_method
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import Settings
 from fusion_ui.ui.controls import status_line
+from fusion_ui.ui.logging_in import build_login_button
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.request import FuseRequest
 
@@ -100,7 +101,10 @@ def write_command(project: Project, allows_folders: bool) -> str:
 
 
 def build_takeaway_panel(project: Project, start: FuseRequest, settings: Settings) -> TakeawayPanel:
-    """One row for the model, one for its recipe, one for figures, and the hub behind a fold."""
+    """One row for the model, one for its recipe, one for figures, and the hub behind a fold.
+
+    Where nothing but the demo is served, nothing is uploaded or pushed; where one can log in, no token is typed.
+    """
 
     def button(label: str, elem_id: str) -> gr.Button:
         return gr.Button(label, size="sm", scale=0, min_width=120, elem_id=elem_id)
@@ -149,9 +153,11 @@ def build_takeaway_panel(project: Project, start: FuseRequest, settings: Setting
             gr.Row(elem_classes="buttons"),
         ):
             repository = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="push-to", max_lines=1)
+            if settings.offers_login:
+                build_login_button()
             token = gr.Textbox(
                 label="Your hub token, with the right to write", type="password", elem_id="push-token", max_lines=1,
-                info="Used for this push alone and not kept.",
+                info="Used for this push alone and not kept.", visible=not settings.offers_login,
             )  # fmt: skip
             is_private = gr.Checkbox(True, label="Private", elem_id="push-private")
             push = button("Push", "push")

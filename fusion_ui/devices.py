@@ -1,0 +1,82 @@
+"""Where models compute: on a GPU where there is one, else on the CPU, as `FUSION_UI_DEVICE` says.
+
+Only forward and backward passes go there. Callers hand a placed model CPU tensors and get CPU tensors, and merging,
+solving and files stay on the CPU. Nothing here touches CUDA before a model is placed.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusion_ui.errors import SettingsError
+from fusion_ui.settings import read_settings
+
+
+@cache
+def find_device() -> torch.device:
+    """This process's device.
+
+    Raises:
+        SettingsError: CUDA is asked for, and there is none.
+    """
+    return choose_device(read_settings().device)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device for "auto", "cpu" or "cuda".
+
+    Raises:
+        SettingsError: CUDA is asked for, and there is none.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise SettingsError(
+            "FUSION_UI_DEVICE asks for cuda, but torch finds no GPU it can use. Install torch with CUDA and a driver "
+            "for it, or set FUSION_UI_DEVICE to auto or cpu."
+        )
+    return torch.device("cuda")
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model, computing on `device`; unchanged on the CPU."""
+    return model if device.type == "cpu" else compute_on(model.to(device), device)
+
+
+def compute_on(model: nn.Module, device: torch.device) -> nn.Module:
+    """Let a model that lies on `device` be called from the CPU.
+
+    Without gradients it computes in bfloat16, whose products are summed in float32; with them in its own precision, for
+    squares of small gradients would be lost. What it returns is float32.
+    """
+    compute = model.forward
+
+    def forward(*args: Any, **inputs: Any) -> Any:
+        moved = {name: _move(value, device) for name, value in inputs.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=not torch.is_grad_enabled()):
+            outputs = compute(*(_move(value, device) for value in args), **moved)
+        for name, value in outputs.items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                outputs[name] = value.float().cpu()
+        return outputs
+
+    model.forward = forward
+    return model
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where its parameters lie; the CPU for a model without any."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def name_precision(device: torch.device) -> list[str]:
+    """What sets numbers computed on `device` apart in the keys of caches; nothing on the CPU."""
+    return [] if device.type == "cpu" else [f"{device.type} bfloat16"]
+
+
+def _move(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
