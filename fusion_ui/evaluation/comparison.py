@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
-from fusion_ui.evaluation.scores import DomainScore, Role, mean_interval, score_rows
+from fusion_ui.evaluation.scores import DomainScore, mean_interval
 from fusion_ui.progress import Progress
 
 
@@ -63,8 +63,8 @@ def score_candidate(
     return CandidateScores(
         candidate,
         tuple(
-            score_rows(d, logits[d.domain.name], Role.IN_DOMAIN if d.domain.name in in_domain else Role.OUT_OF_DOMAIN)
-            for d in evaluation.domains
+            candidate.score(d, logits[d.domain.name], d.domain.name in in_domain)
+            for d in candidate.answered(evaluation)
         ),
     )
 

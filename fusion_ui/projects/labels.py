@@ -10,7 +10,7 @@ from fusion_ui.checkpoints.compatibility import read_header
 from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import FusionError, RecipeError
-from fusion_ui.merging.labels import Heads, align_labels
+from fusion_ui.merging.labels import Heads, align_labels, check_tasks
 from fusion_ui.projects.project import Project, ProjectExpert, Renames
 
 MAX_LABEL = 80
@@ -71,6 +71,7 @@ def explain_labels(project: Project) -> str:
     experts = [(expert.name, label_names(expert)) for expert in project.experts]
     heads = Heads(project.heads) if project.heads else None
     try:
+        check_tasks([_checkpoint(expert) for expert in project.experts], heads)
         found = align_labels(experts, heads, output_parameters(read_header(_checkpoint(project.experts[0])).shapes))
     except FusionError as error:
         return str(error)

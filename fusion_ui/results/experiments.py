@@ -14,9 +14,9 @@ from fusion_ui.evaluation.paired import Difference
 from fusion_ui.evaluation.pairs import PairChange, PairResult
 from fusion_ui.evaluation.scores import DomainScore
 
-PAIR_HEADERS = ("Pair", "Accuracy", "vs better", "vs worse")
+PAIR_HEADERS = ("Pair", "Score", "vs better", "vs worse")
 PAIR_COLUMNS = ["first", "second", "where", "split", "num_examples", "detail"]
-PAIR_COLUMNS += [f"{quantity}{end}" for quantity in ("accuracy", "better", "worse") for end in ("", "_low", "_high")]
+PAIR_COLUMNS += [f"{quantity}{end}" for quantity in ("score", "better", "worse") for end in ("", "_low", "_high")]
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
 GROWTH_COLUMNS = ["num_experts", "series", "domain", "role", "split", "num_examples", "value", "low", "high"]
 
@@ -40,18 +40,18 @@ def _pair_record(experts: tuple[str, str], where: str, change: PairChange, title
     low, high = change.interval
     record: dict[str, Any] = {"first": experts[0], "second": experts[1], "where": where}
     record |= {"split": change.merged[0].split, "num_examples": sum(score.num_examples for score in change.merged)}
-    record |= {"accuracy": change.accuracy, "accuracy_low": low, "accuracy_high": high}
+    record |= {"score": change.mean, "score_low": low, "score_high": high}
     for name, against in (("better", change.better), ("worse", change.worse)):
         record |= {name: against.value, f"{name}_low": against.low, f"{name}_high": against.high}
     record["detail"] = [
-        f"{titles.get(m.domain, m.domain)}: {m.value:.1%}, alone {a.value:.1%} and {b.value:.1%}"
+        f"{titles.get(m.domain, m.domain)}: {m.value:.1%}, alone {' and '.join(f'{s.value:.1%}' for s in (a, b) if s)}"
         for m, a, b in zip(change.merged, *change.alone, strict=True)
     ]
     return record
 
 
 def pair_row(result: PairResult, where: str, titles: Mapping[str, str] = NO_TITLES) -> list[str]:
-    """The cells under `PAIR_HEADERS`: accuracy and changes in percent with 95 % intervals.
+    """The cells under `PAIR_HEADERS`: score and changes in percent with 95 % intervals.
 
     Args:
         where: "own" or "others".
@@ -61,7 +61,7 @@ def pair_row(result: PairResult, where: str, titles: Mapping[str, str] = NO_TITL
     name = _join(result.experts, titles)
     if change is None:
         return [name, "-", "-", "-"]
-    return [name, _percent(change.accuracy, *change.interval), _points(change.better), _points(change.worse)]
+    return [name, _percent(change.mean, *change.interval), _points(change.better), _points(change.worse)]
 
 
 def growth_table(points: Iterable[GrowthPoint]) -> pd.DataFrame:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate
+from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate, unite_labels
 from fusion_ui.evaluation.combined import ensemble_of
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.style import lighten
 from fusion_ui.projects.labels import label_names
 from fusion_ui.projects.project import Project, read_split
+from fusion_ui.tasks import find_task
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import Workspace
 
@@ -84,7 +85,8 @@ def project_evaluation(workspace: Workspace, project: Project, split: str) -> Ev
     """One split of every domain of a project, as its experts see it."""
     domains = [read_split(domain, split) for domain in project.domains]
     names = [label_names(expert) for expert in project.experts]
-    known = {label.casefold(): label for labels in reversed(names) for label in reversed(labels)}
-    own = {expert.domain or expert.name: labels for expert, labels in zip(project.experts, names, strict=True)}
-    first = checkpoints_of(project)[project.experts[0].name]
-    return workspace.evaluation(domains, first, tuple(reversed(known.values())), own)
+    models = checkpoints_of(project)
+    owned = [expert.domain or expert.name for expert in project.experts]
+    own = dict(zip(owned, names, strict=True))
+    tasks = {name: find_task(model.config) for name, model in zip(owned, models.values(), strict=True)}
+    return workspace.evaluation(domains, models[project.experts[0].name], unite_labels(names), own, tasks)
