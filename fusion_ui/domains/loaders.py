@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from fusion_ui.domains.cells import cell_text, is_nested, label_name
 from fusion_ui.domains.column_names import looks_like_data
@@ -111,8 +112,7 @@ def _read_label(cell: object) -> str | None:
         return label_name(cell)
     if isinstance(cell, dict):
         raise ValueError("an object")
-    assert isinstance(cell, Sequence) or hasattr(cell, "__iter__")  # a list, or an array of numpy
-    return join_items(list(cell)) or NO_ITEMS
+    return join_items(cast("Sequence[object]", cell)) or NO_ITEMS
 
 
 def _complete_rows(

@@ -35,6 +35,11 @@ class CandidateScores:
         """95 % interval of the mean."""
         return mean_interval(self.scores)
 
+    def is_of(self, evaluation: Evaluation) -> bool:
+        """True if the scores are of the metrics by which an evaluation scores its domains."""
+        metrics = {encoded.domain.name: encoded.metric.name for encoded in evaluation.domains}
+        return all(metrics.get(score.domain) == score.metric for score in self.scores)
+
     def relative_to(self, own: Mapping[str, float]) -> CandidateScores:
         """As shares of what others score, taken as exact: 1 is as good. Domains that `own` does not name are left out.
 

@@ -139,8 +139,8 @@ def find_flips(model: Logits, other: Logits, evaluation: Evaluation) -> FlipRepo
         rights.append((right, other_right))
     if not domains:
         raise DomainError(
-            "Both models answer no sentence to which a right answer is known. Give labelled text of a domain. A quantity "
-            "that is predicted (regression) is near or far, never right or wrong."
+            "Both models answer no sentence to which a right answer is known. Give labelled text of a domain. A "
+            "quantity that is predicted (regression) is near or far, never right or wrong."
         )
     difference = paired_difference(tuple(a[0] for a, _ in rights), tuple(b[0] for _, b in rights))
     return FlipReport(tuple(sorted(flips, key=lambda flip: -flip.confidence)), tuple(domains), difference)

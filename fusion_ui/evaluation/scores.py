@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fusion_ui.evaluation.stream import EncodedDomain
-from fusion_ui.tasks import metric_title
+from fusion_ui.tasks import METRICS, metric_title
 
 
 class Role(StrEnum):
@@ -61,6 +61,14 @@ def metric_of(scores: Iterable[DomainScore]) -> str:
     """What some scores are, for people: their metric's title, or "Score" where they differ in it."""
     titles = {metric_title(score.metric) for score in scores}
     return titles.pop() if len(titles) == 1 else "Score"
+
+
+def intervals_of(scores: Iterable[DomainScore]) -> str:
+    """How the intervals of some scores were made, for people."""
+    kinds = {
+        "Wilson " if score.metric in METRICS and METRICS[score.metric].is_share else "bootstrap " for score in scores
+    }
+    return f"95 % {kinds.pop() if len(kinds) == 1 else ''}intervals"
 
 
 def mean_interval(scores: Sequence[DomainScore]) -> tuple[float, float]:

@@ -84,8 +84,14 @@ def _marks(
             "color": "rgba(128,128,128,0.8)" if is_bar else color,
         },
         "customdata": [
-            [escape_text(row["domain"])]
-            + [_count(row), row["low"], row["high"], escape_text(row["split"]), metric_title(row["metric"])]
+            [
+                escape_text(row["domain"]),
+                _count(row),
+                row["low"],
+                row["high"],
+                escape_text(row["split"]),
+                metric_title(row["metric"]),
+            ]
             for row in rows
         ],
         "hovertemplate": "<b>%{fullData.name}</b><br>%{customdata[0]}, %{customdata[4]} split: %{customdata[5]} "

@@ -89,7 +89,13 @@ def build_app(workspace: Workspace, project: Project) -> gr.Blocks:
         bringing = Bringing(workspace, handlers.sessions, project)
         parameters = {MAIN: fuse.slider, **methods.parameters}
         others = SettingControls(
-            models.num_examples, methods.references, methods.pins, fuse.is_from_zero, exceptions, parameters
+            models.num_examples,
+            methods.references,
+            methods.pins,
+            fuse.is_from_zero,
+            fuse.metric,
+            exceptions,
+            parameters,
         )
         display = wire_project(own, models, methods, others, bringing, toolbar.facts, describe_project, chain)
         wire_takeaway(away, TakingAway(handlers), methods, display, chain)
@@ -122,6 +128,7 @@ def _wire(
         methods.pins,
         methods.references,
         fuse.is_from_zero,
+        fuse.metric,
         *exceptions.controls,
         *parameters.values(),
     ]

@@ -49,14 +49,19 @@ class Handlers:
         self.workspace, self.project = workspace, project
         start = default_request(project)
         self.sessions = Sessions(lambda: Session(project, start), workspace.settings.sessions_dir)
-        self._evaluations: OrderedDict[tuple[Project, str], Evaluation] = OrderedDict()
+        self._evaluations: OrderedDict[tuple[Project, str, str], Evaluation] = OrderedDict()
         self.curves = Curves(workspace, self.evaluation)
 
-    def evaluation(self, project: Project, split: str) -> Evaluation:
-        """One split of a project: "report" for headline numbers, "select" for choosing alpha."""
-        found = self._evaluations.get((project, split))
+    def evaluation(self, project: Project, split: str, metric: str = "") -> Evaluation:
+        """One split of a project: "report" for headline numbers, "select" for choosing alpha.
+
+        Args:
+            metric: as a request has it.
+        """
+        key = project, split, metric
+        found = self._evaluations.get(key)
         if found is None:
-            found = self._evaluations[project, split] = project_evaluation(self.workspace, project, split)
+            found = self._evaluations[key] = project_evaluation(self.workspace, *key)
             while len(self._evaluations) > MAX_EVALUATIONS:
                 self._evaluations.popitem(last=False)
         return found
@@ -86,7 +91,8 @@ class Handlers:
         if session.refusal is not None or session.is_stopped or not session.project.is_complete:
             return gr.skip()
         try:
-            comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
+            evaluation = self.evaluation(session.project, "report", request.metric)
+            comparison = compare(self.workspace, session.project, request, evaluation)
             if not all(candidate.is_known(comparison.evaluation) for candidate in comparison.candidates):
                 return gr.skip()
             rows = self.workspace.evaluate(comparison.candidates, comparison.evaluation, comparison.in_domain)
@@ -131,9 +137,11 @@ class Handlers:
             raise
 
     def _run(self, session: Session, version: int, request: FuseRequest) -> Iterator[Drawing]:
-        comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
+        evaluation = self.evaluation(session.project, "report", request.metric)
+        comparison = compare(self.workspace, session.project, request, evaluation)
         session.check(version)
-        session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
+        names = {candidate.name for candidate in comparison.candidates}
+        session.shown = {n: row for n, row in session.shown.items() if n in names and row.is_of(comparison.evaluation)}
         self.curves.follow(session, comparison)
         unmeasured = comparison.unmeasured(self.workspace)
         session.keep_jobs(version, [plan.family_key for plan in unmeasured.values()])

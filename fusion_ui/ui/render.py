@@ -7,12 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from fusion_ui.evaluation.scores import metric_of
 from fusion_ui.plots.accuracy import accuracy_figure
 from fusion_ui.plots.parameter_curve import Level, curve_figure
 from fusion_ui.plots.style import Figure
 from fusion_ui.projects.project import Project
 from fusion_ui.results.curve import curve_table
 from fusion_ui.results.table import tidy_table
+from fusion_ui.tasks import metric_title
 from fusion_ui.ui.comparison import EXPERT_COLOR
 from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.workspace import CandidateScores
@@ -21,7 +23,7 @@ from fusion_ui.workspace import CandidateScores
 def render_accuracy(
     project: Project, shown: dict[str, CandidateScores], stale: frozenset[str], is_from_zero: bool
 ) -> Figure:
-    """The figure of accuracy by domain. Of the experts' numbers only each one's own domain is drawn."""
+    """The figure of scores by domain. Of the experts' numbers only each one's own domain is drawn."""
     rows = [row for name, row in shown.items() if not name.startswith("expert ")]
     frame = score_table(rows)
     own = [_own_score(project, shown, expert.name, expert.domain) for expert in project.experts]
@@ -56,8 +58,16 @@ def render_curve(
 
 
 def render_numbers(project: Project, shown: dict[str, CandidateScores]) -> pd.DataFrame:
-    """The exact numbers: one row a candidate, accuracies in percent, and how far from the domain's own expert."""
-    titles = domain_titles(project)
+    """The exact numbers: one row a candidate, scores in percent, and how far from the domain's own expert.
+
+    A domain's column says its metric, unless all of them are accuracies.
+    """
+    metrics = {score.domain: score.metric for row in shown.values() for score in row.scores}
+    is_plain = {*metrics.values()} <= {"accuracy"}
+    titles = {
+        name: title if is_plain or name not in metrics else f"{title}, {metric_title(metrics[name])}"
+        for name, title in domain_titles(project).items()
+    }
     records = []
     for row in shown.values():
         values = {score.domain: 100 * score.value for score in row.scores}
@@ -78,6 +88,11 @@ def render_status(
 ) -> dict[str, Any]:
     """The status line beside the slider: what goes on, how far it is, and a second line."""
     return {"message": message, "fraction": fraction, "detail": detail, "error": is_error}
+
+
+def shown_metric(shown: dict[str, CandidateScores]) -> str:
+    """What the numbers on the page are."""
+    return metric_of(score for row in shown.values() for score in row.scores)
 
 
 def score_table(rows: list[CandidateScores]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from fusion_ui.ui.controls import status_line
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.request import FuseRequest
 
-FIGURES = (("Accuracy by domain", "accuracy"), ("Every value of α", "curve"), ("Layers", "layers"))
+FIGURES = (("Scores by domain", "accuracy"), ("Every value of α", "curve"), ("Layers", "layers"))
 COMMAND = "fusion-ui merge recipe.json --out merged"
 
 # A file that arrives as text is saved by the browser; nothing of it is drawn, and nothing lies on the server.
