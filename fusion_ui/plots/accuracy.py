@@ -60,7 +60,11 @@ def accuracy_figure(
             "tickangle": 0,
         },
         yaxis={"range": [low, 1.002], "tickformat": ".0%", "zeroline": False}
-        | ({"title": {"text": next(iter(metrics.values())), "standoff": 4}} if is_one_metric else {}),
+        | (
+            {"title": {"text": next(iter(metrics.values())), "standoff": 8}, "automargin": True}
+            if is_one_metric
+            else {}
+        ),
         margin=MARGIN | {"b": 62},  # room for three lines, so that nothing moves when a domain is out
     )
 

@@ -60,10 +60,11 @@ def render_curve(
 def render_numbers(project: Project, shown: dict[str, CandidateScores]) -> pd.DataFrame:
     """The exact numbers: one row a candidate, scores in percent, and how far from the domain's own expert.
 
-    A domain's column says its metric, unless all of them are accuracies.
+    A domain's column says its metric where these differ; else the mean's does, unless it is accuracy.
     """
     metrics = {score.domain: score.metric for row in shown.values() for score in row.scores}
-    is_plain = {*metrics.values()} <= {"accuracy"}
+    is_plain, only = len({*metrics.values()}) < 2, next(iter(metrics.values()), "accuracy")
+    mean = "Mean" if not is_plain or only == "accuracy" else f"Mean {metric_title(only).lower()}"
     titles = {
         name: title if is_plain or name not in metrics else f"{title}, {metric_title(metrics[name])}"
         for name, title in domain_titles(project).items()
@@ -75,11 +76,11 @@ def render_numbers(project: Project, shown: dict[str, CandidateScores]) -> pd.Da
         gaps = [values[d] - 100 * s.value for d, s in own.items() if s is not None and d in values]
         record: dict[str, Any] = {"Model": row.candidate.title}
         record |= {titles[d]: round(value, 1) for d, value in values.items()}
-        record["Mean"] = round(100 * row.mean, 1)
+        record[mean] = round(100 * row.mean, 1)
         record["vs own expert"] = round(sum(gaps) / len(gaps), 1) if gaps else math.nan
         record["Sentences"] = sum(score.num_examples for score in row.scores)
         records.append(record)
-    columns = ["Model", *titles.values(), "Mean", "vs own expert", "Sentences"]
+    columns = ["Model", *titles.values(), mean, "vs own expert", "Sentences"]
     return pd.DataFrame.from_records(records, columns=columns)
 
 
