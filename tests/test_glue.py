@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from glue_experts import LABELS, encode, make_rows, write_glue
+from glue_experts import LABELS, encode, make_rows, write_glue, write_rows
 from scipy.stats import pearsonr, spearmanr
 
+from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.cli import main
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
-from fusion_ui.errors import IncompatibleError
+from fusion_ui.errors import DomainError, FusionError, IncompatibleError
+from fusion_ui.evaluation.answers import collect_logits
+from fusion_ui.evaluation.confusion import count_confusion
+from fusion_ui.evaluation.experiments import Experiment
+from fusion_ui.evaluation.flips import find_flips
+from fusion_ui.evaluation.growth import run_growth
+from fusion_ui.evaluation.pairs import run_pairs
 from fusion_ui.evaluation.references import ensemble_of, expert_candidates
+from fusion_ui.evaluation.typed_text import Example, answer_examples
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
+from fusion_ui.merging.subsets import pair_recipes, prefix_recipes
+from fusion_ui.progress import Progress
+from fusion_ui.projects.building import add_domain, add_expert, blank_project
+from fusion_ui.projects.project import Project
+from fusion_ui.results.difference import compare_merges
+from fusion_ui.results.experiments import growth_row, growth_table, pair_row
+from fusion_ui.results.history import RememberedMerge, remember_domains
 from fusion_ui.settings import Settings
+from fusion_ui.ui.comparison import project_evaluation
+from fusion_ui.ui.handlers import Handlers
+from fusion_ui.ui.request import default_request
 from fusion_ui.workspace import Workspace
 
 
@@ -144,3 +164,106 @@ def test_the_command_line_scores_each_domain_by_its_own_metric(folder: Path, tmp
         logits = AutoModelForSequenceClassification.from_pretrained(place)(**encode(place, rows)).logits
     expected = spearmanr(logits[:, 0].numpy(), [float(row[2]) for row in rows]).statistic
     assert scores[1]["value"] == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def project(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The same, put together as on the page."""
+    found = replace(blank_project(), heads="own")
+    for task in LABELS:
+        found, _ = add_expert(found, task, Checkpoint(task, folder / task, task))
+        rows = write_rows(folder / f"{task}_own.csv", make_rows(task, 100, seed=3))
+        source = load_domain(rows, task, pair_column=None if task == "sst" else "pair")
+        found, _ = add_domain(found, task, source, tmp_path_factory.mktemp("domains"))
+    return found
+
+
+def test_the_page_shows_each_domain_under_its_own_metric(project: Project, workspace: Workspace):
+    handlers = Handlers(workspace, project)
+    request = replace(default_request(project), references=("experts", "ensemble", "guesses"))
+
+    def show(metric: str) -> tuple[Any, Any]:
+        handlers.post(replace(request, metric=metric), "visitor")
+        figure, _, _, numbers, status = list(handlers.run("visitor"))[-1]
+        assert status["message"] == "Up to date"
+        return figure, numbers
+
+    figure, numbers = show("")
+    assert list(numbers.columns)[1:4] == ["sst, Accuracy", "rte, Accuracy", "stsb, Pearson"]
+    assert {"Chance", "Majority class"} <= {trace["name"] for trace in figure["data"]}
+    assert [text.rpartition("<br>")[2] for text in figure["layout"]["xaxis"]["ticktext"]][2] == "Pearson"
+    by_model = numbers.set_index("Model")
+    assert by_model.loc["Chance", "sst, Accuracy"] == 50 and math.isnan(by_model.loc["Chance", "stsb, Pearson"])
+    assert math.isnan(by_model.loc["Expert stsb", "sst, Accuracy"])
+    _, numbers = show("macro_f1")
+    assert list(numbers.columns)[1:4] == ["sst, Macro-F1", "rte, Macro-F1", "stsb, Pearson"]
+    session = handlers.sessions.get("visitor")
+    assert {s.metric for s in session.shown["regmean"].scores} == {"macro_f1", "pearson"}
+    handlers.post(replace(request, metric="nonsense"), "visitor")
+    assert "no metric 'nonsense'" in str(session.refusal)
+
+
+def test_pairs_growth_flips_and_typed_text_take_different_tasks(project: Project, workspace: Workspace):
+    request = default_request(project)
+    recipe = request.recipe(project, "simple_mean")
+    evaluation = project_evaluation(workspace, project, "report")
+    everyone = workspace.plan(recipe)
+    own = {task: task for task in LABELS}
+
+    def experiment(recipes: Any) -> Experiment:
+        merges = {names: workspace.candidate(workspace.plan(part)) for names, part in recipes.items()}
+        return Experiment(merges, expert_candidates(everyone), own, evaluation)
+
+    results = {result.experts: result for result in run_pairs(experiment(pair_recipes(recipe)))}
+    change = results["sst", "stsb"].own
+    assert change is not None and [score.domain for score in change.merged] == ["sst", "stsb"]
+    assert change.alone[0][1] is None and change.alone[1][0] is None
+    assert change.better == change.worse, "each domain has one expert of its task"
+    assert json.dumps([result.describe() for result in results.values()])
+    assert all(len(pair_row(result, "own")) == 4 for result in results.values())
+    points = list(run_growth(experiment(prefix_recipes(recipe)), has_ensemble=True))
+    assert [growth_row(point)[3:6].count("-") for point in points] == [1, 1, 0]
+    growth_table(points)
+    merge, experts = workspace.candidate(everyone), expert_candidates(everyone)
+    answers = collect_logits(dict.fromkeys(LABELS, merge), evaluation, Progress())
+    others = collect_logits({task: experts[task] for task in LABELS}, evaluation, Progress())
+    assert [d.domain for d in find_flips(answers, others, evaluation).domains] == ["sst", "rte"]
+    with pytest.raises(DomainError, match=r"regression.*never right or wrong"):
+        find_flips({"stsb": answers["stsb"]}, {"stsb": others["stsb"]}, evaluation)
+    with pytest.raises(DomainError, match="stsb is regression: its answers are not one label each"):
+        count_confusion(answers["stsb"], evaluation.domains[2])
+    typed = answer_examples([Example("w1 w2", "w3")], [merge, ensemble_of([*experts.values()])], evaluation, Progress())
+    said = typed.describe()["examples"][0]["models"]
+    numbers = [model for model in said if not model["probabilities"]]
+    assert len(numbers) == 2 and all(math.isfinite(float(model["answer"])) for model in numbers)
+    assert {model["answer"] for model in said if model["probabilities"]} <= {"low", "high", *LABELS["rte"]}
+
+
+def test_a_search_over_a_correlation_drops_nothing(project: Project, workspace: Workspace):
+    plan = workspace.plan(default_request(project).recipe(project, "regmean"))
+    evaluation = project_evaluation(workspace, project, "select")
+    search = workspace.find_best(plan, "alpha", [0.0, 0.5, 1.0], evaluation, [*LABELS])
+    rows = []
+    try:
+        while True:
+            rows.append(next(search))
+    except StopIteration as end:
+        outcome = end.value.outcome
+    assert not any(row.is_dropped for row in rows)
+    assert all(row.behind is None or row.behind.low <= row.behind.value <= row.behind.high for row in outcome.rows)
+
+
+def test_a_history_without_right_answers_is_kept_and_says_what_it_cannot_compare(
+    project: Project, workspace: Workspace
+):
+    evaluation = project_evaluation(workspace, project, "report")
+    plan = workspace.plan(default_request(project).recipe(project, "simple_mean"))
+    *_, row = workspace.evaluate([workspace.candidate(plan)], evaluation, [])
+    sst, _, stsb = remember_domains(row, evaluation)
+    assert len(sst.unpack()) == sst.score.num_examples and stsb.right == "" and stsb.score.metric == "pearson"
+    about: Any = ("own", "Own", "Simple mean", "#000000", "simple_mean", {}, {})
+    merges = [RememberedMerge(key, 0.0, *about, (stsb,)) for key in "ab"]
+    with pytest.raises(FusionError, match="not with answers that are right or wrong"):
+        compare_merges(*merges)
+    both = [RememberedMerge(key, 0.0, *about, (sst, stsb)) for key in "ab"]
+    assert [title for title, _ in compare_merges(*both).by_domain] == ["sst"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -27,13 +28,15 @@ class CandidateScores:
 
     @property
     def mean(self) -> float:
-        """Mean of the scores, every domain counting the same."""
+        """Mean of the scores, every domain counting the same; NaN where there are none."""
+        if not self.scores:
+            return math.nan
         return sum(score.value for score in self.scores) / len(self.scores)
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the mean."""
-        return mean_interval(self.scores)
+        return mean_interval(self.scores) if self.scores else (math.nan, math.nan)
 
     def is_of(self, evaluation: Evaluation) -> bool:
         """True if the scores are of the metrics by which an evaluation scores its domains."""

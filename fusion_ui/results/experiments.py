@@ -76,7 +76,7 @@ def growth_table(points: Iterable[GrowthPoint]) -> pd.DataFrame:
         records += [_score_record(count, "domain", score) for score in point.scores.scores]
         means = {"own so far": keep_in_domain(point.scores), "all": point.scores}
         means["ensemble"] = keep_in_domain(point.ensemble) if point.ensemble else None
-        records += [_mean_record(count, series, row) for series, row in means.items() if row is not None]
+        records += [_mean_record(count, series, row) for series, row in means.items() if row and row.scores]
     if points:
         records += [_score_record(len(points[-1].experts), "own expert", score) for score in points[-1].own]
     return pd.DataFrame.from_records(records, columns=GROWTH_COLUMNS)
@@ -100,17 +100,23 @@ def growth_headers(domains: Iterable[str], has_ensemble: bool) -> list[str]:
 
 
 def growth_row(point: GrowthPoint, titles: Mapping[str, str] = NO_TITLES) -> list[str]:
-    """Cells in percent; the means with 95 % intervals, a domain whose expert was not added yet in brackets.
+    """Cells in percent; the means with 95 % intervals, a domain whose expert was not added yet in brackets, one of
+    another task than those that were a dash.
 
     Args:
         titles: expert name -> title; without one the name stands.
     """
     cells = [_join(point.experts, titles), _mean(keep_in_domain(point.scores)), _mean(point.scores)]
-    for score in point.scores.scores:
-        cells.append(f"{100 * score.value:.1f}" if score.role == "in-domain" else f"({100 * score.value:.1f})")
+    scores = {score.domain: score for score in point.scores.scores}
+    for score in map(scores.get, point.domains):
+        cells.append("-" if score is None else _in_or_out(score))
     if point.ensemble:
         cells += [_mean(keep_in_domain(point.ensemble)), _mean(point.ensemble)]
     return cells
+
+
+def _in_or_out(score: DomainScore) -> str:
+    return f"{100 * score.value:.1f}" if score.role == "in-domain" else f"({100 * score.value:.1f})"
 
 
 def _join(experts: Iterable[str], titles: Mapping[str, str]) -> str:
@@ -118,7 +124,7 @@ def _join(experts: Iterable[str], titles: Mapping[str, str]) -> str:
 
 
 def _mean(row: CandidateScores | None) -> str:
-    return _percent(row.mean, *row.interval) if row else "-"
+    return _percent(row.mean, *row.interval) if row and row.scores else "-"
 
 
 def _percent(value: float, low: float, high: float) -> str:

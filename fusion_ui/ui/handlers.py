@@ -249,7 +249,8 @@ def _count(comparison: Comparison, latest: dict[str, Any], waiting: set[str]) ->
     """Share of all sentences of all candidates that were evaluated."""
     rows = [latest[c.name] for c in comparison.candidates if c.name in latest and c.name not in waiting]
     done = sum(score.num_examples for row in rows for score in row.scores)
-    return done / (len(comparison.candidates) * sum(map(len, comparison.evaluation.domains)))
+    asked = (encoded for c in comparison.candidates for encoded in c.answered(comparison.evaluation))
+    return done / max(1, sum(map(len, asked)))
 
 
 def as_message(error: Exception) -> gr.Error:
