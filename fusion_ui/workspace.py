@@ -36,6 +36,7 @@ from fusion_ui.projects.demo import prepare_demo
 from fusion_ui.projects.project import Project
 from fusion_ui.results.card import model_card
 from fusion_ui.settings import Settings
+from fusion_ui.tasks.task import Task
 
 LOGGER = logging.getLogger("fusion_ui")
 
@@ -135,16 +136,16 @@ class Workspace:
             def load(progress: Progress) -> Callable:
                 return bind_weights(first, self.merge(plan, progress, is_passing).tensors)
 
-            return SingleModel(method.name, title, key, method.color, False, plan.labels.names, load)
+            return SingleModel(method.name, title, key, method.color, False, plan.labels.names, load, plan.tasks[0])
 
         def load_with(head: dict[str, torch.Tensor], progress: Progress) -> Callable:
             return bind_weights(first, {**self.merge(plan, progress, is_passing).tensors, **head})
 
         members = []
-        for expert, names in zip(plan.experts, plan.label_names, strict=True):
+        for expert, names, task in zip(plan.experts, plan.label_names, plan.tasks, strict=True):
             head = {name: expert.tensors.read(name) for name in plan.labels.parameters}
             own, bind = f"{key} head {expert.fingerprint}", partial(load_with, head)
-            members.append(SingleModel(expert.name, title, own, method.color, False, names, bind))
+            members.append(SingleModel(expert.name, title, own, method.color, False, names, bind, task))
         return OwnHeads(method.name, title, key, method.color, False, tuple(members), owners or {})
 
     def evaluation(
@@ -153,18 +154,29 @@ class Workspace:
         model: Checkpoint,
         label_names: tuple[str, ...] | None = None,
         own_labels: Mapping[str, tuple[str, ...]] | None = None,
+        own_tasks: Mapping[str, Task] | None = None,
     ) -> Evaluation:
         """Domains as models with `model`'s tokenizer see them, answered among `label_names`, or `model`'s own.
 
         Args:
             own_labels: expert's domain -> the expert's labels in order, for text whose labels are numbers.
+            own_tasks: expert's domain -> the expert's task, where they are not all of one.
         """
-        return make_evaluation(domains, model, self.results, self.settings, label_names, own_labels or {})
+        own = own_labels or {}, own_tasks or {}
+        return make_evaluation(domains, model, self.results, self.settings, label_names, *own)
 
-    def evaluation_of(self, domains: Sequence[Domain], plan: MergePlan) -> Evaluation:
-        """Domains as the plan's merge sees them, answered among all labels that its experts know."""
-        own = {expert.name: names for expert, names in zip(plan.experts, plan.label_names, strict=True)}
-        return self.evaluation(domains, plan.experts[0], plan.all_labels, own)
+    def evaluation_of(
+        self, domains: Sequence[Domain], plan: MergePlan, owners: Mapping[str, str] | None = None
+    ) -> Evaluation:
+        """Domains as the plan's merge sees them, answered among all labels that its experts know.
+
+        Args:
+            owners: as of `candidate`.
+        """
+        domain_of = {expert: domain for domain, expert in (owners or {}).items()}
+        names = [domain_of.get(expert.name, expert.name) for expert in plan.experts]
+        own, tasks = dict(zip(names, plan.label_names, strict=True)), dict(zip(names, plan.tasks, strict=True))
+        return self.evaluation(domains, plan.experts[0], plan.all_labels, own, tasks)
 
     def evaluate(
         self,

@@ -46,7 +46,7 @@ def encoded_as(labels: tuple[int, ...], name: str = "news") -> EncodedDomain:
     domain = make_domain(name, len(labels))
     texts = (EncodedText((0,)),) * len(labels)
     task = SequenceClassification()
-    return EncodedDomain(domain, texts, labels, tuple(range(len(labels))), task, task.metrics[0])
+    return EncodedDomain(domain, texts, labels, tuple(range(len(labels))), task, task.metrics[0], LABELS)
 
 
 DOMAINS = [make_domain("news", 130, seed=1), make_domain("tweets", 40, seed=2)]

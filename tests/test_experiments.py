@@ -27,7 +27,7 @@ from fusion_ui.errors import RecipeError, StoppedError
 from fusion_ui.evaluation.candidates import Evaluation, bind_weights
 from fusion_ui.evaluation.experiments import Experiment, expert_candidates
 from fusion_ui.evaluation.growth import GrowthPoint, keep_in_domain, run_growth
-from fusion_ui.evaluation.paired import paired_difference
+from fusion_ui.evaluation.paired import Judged, paired_difference
 from fusion_ui.evaluation.pairs import compare_with_experts, run_pairs
 from fusion_ui.evaluation.scores import mean_interval
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
@@ -38,6 +38,7 @@ from fusion_ui.progress import Progress
 from fusion_ui.results.experiments import growth_headers, growth_row, growth_table, pair_table
 from fusion_ui.settings import Settings
 from fusion_ui.tasks.metrics import wilson_interval
+from fusion_ui.tasks.sequence_classification import ACCURACY
 from fusion_ui.workspace import Workspace
 
 NAMES = ("news", "tweets", "films")
@@ -110,11 +111,11 @@ def test_a_pair_by_hand(ten: Evaluation):
     ab, ac = run_pairs(make_experiment(ten, BY_HAND))
     assert ab.experts == ("a", "b") and ab.own and ab.others
     # Own domains x and y: 0.7 and 0.8; the better there 0.9 (a) and 0.8 (b), the worse 0.6 (b) and 0.4 (a).
-    assert ab.own.accuracy == pytest.approx(0.75)
+    assert ab.own.mean == pytest.approx(0.75)
     assert ab.own.better.value == pytest.approx(((0.7 - 0.9) + (0.8 - 0.8)) / 2)
     assert ab.own.worse.value == pytest.approx(((0.7 - 0.6) + (0.8 - 0.4)) / 2)
     # The other domain z: 0.8; b is better there with 0.7, a has 0.5.
-    assert ab.others.accuracy == pytest.approx(0.8)
+    assert ab.others.mean == pytest.approx(0.8)
     assert (ab.others.better.value, ab.others.worse.value) == pytest.approx((0.1, 0.3))
     assert [score.value for score in ab.others.alone[0]] == [0.5]
     # Bonett and Price over two domains of ten: two sentences lost on x, none on y.
@@ -145,12 +146,17 @@ def restrict(evaluation: Evaluation, names: str) -> Evaluation:
     return replace(evaluation, domains=domains)
 
 
+def as_judged(right: torch.Tensor) -> Judged:
+    return Judged(ACCURACY, torch.stack([right.double(), torch.ones(len(right)).double()], 1), right)
+
+
 answers = st.lists(st.tuples(*[st.booleans()] * 3), min_size=1, max_size=12)
 
 
 @given(domains=st.lists(answers, min_size=1, max_size=3))
 def test_better_and_worse_are_those_of_each_domain(domains: list[list[tuple[bool, ...]]]):
-    merged, *experts = (tuple(torch.tensor([row[i] for row in d]) for d in domains) for i in range(3))
+    rights = [tuple(torch.tensor([row[i] for row in d]) for d in domains) for i in range(3)]
+    merged, *experts = ([as_judged(right) for right in model] for model in rights)
     better, worse = (compare_with_experts(merged, experts, is_better) for is_better in (True, False))
     accuracy = [[sum(row[i] for row in d) / len(d) for d in domains] for i in range(3)]
     gains = [m - max(a, b) for m, a, b in zip(*accuracy, strict=True)]
@@ -161,7 +167,7 @@ def test_better_and_worse_are_those_of_each_domain(domains: list[list[tuple[bool
     # Two equal experts are both the better and the worse, and the interval is that of the plain comparison.
     same = compare_with_experts(merged, [experts[0], experts[0]], True)
     assert same == compare_with_experts(merged, [experts[0], experts[0]], False)
-    assert same == paired_difference(merged, experts[0])
+    assert same == paired_difference(rights[0], rights[1])
 
 
 GROWING = {
@@ -235,7 +241,7 @@ def test_the_heat_map_says_what_the_table_says(ten: Evaluation):
     assert (
         worse["text"][0][2] == "<b>+60.0</b>" and "no clear" not in worse["customdata"][0][2]
     )  # a clear change is bold
-    others = pairs_figure(frame, TITLES, "accuracy", "others")["data"][0]
+    others = pairs_figure(frame, TITLES, "score", "others")["data"][0]
     assert others["text"][0][1] == "80.0" and others["z"][0][2] == pytest.approx((0.3 + 1.0) / 2)
 
 
@@ -451,7 +457,7 @@ def test_the_command_prints_every_pair(command: Callable[..., tuple[int, str, st
     found = json.loads(printed)["pairs"]
     for line, pair in zip(lines, found, strict=True):
         own = pair["own_domains"]
-        assert f"{100 * own['accuracy']:.1f} [" in line
+        assert f"{100 * own['mean']:.1f} [" in line
         assert f"{100 * own['against_better']['value']:+.1f} [" in line
 
 

@@ -126,7 +126,7 @@ def test_sums_agree_with_the_scores(tmp_path_factory: pytest.TempPathFactory, mo
     assert counted.num_flips == int((one.argmax(1) != two.argmax(1)).sum()) == len(report.flips)
     assert counted.difference == paired_difference((encoded.find_right(one),), (encoded.find_right(two),))
     assert [flip.confidence for flip in report.flips] == sorted((f.confidence for f in report.flips), reverse=True)
-    confusion = count_confusion(one, encoded, THREE)
+    confusion = count_confusion(one, encoded)
     assert (confusion.num_correct, confusion.num_examples) == (scores[0].num_correct, len(rows))
     assert confusion.interval == (scores[0].low, scores[0].high)
     # Counted another way: by names, one example after the other, in the file's order.
@@ -146,7 +146,7 @@ def test_confusion_worked_by_hand(workspace: Workspace, model: Checkpoint):
     evaluation = workspace.evaluation([domain], model)
     by_text = dict(zip(domain.texts, [[0, 0, 1], [0, 0, 1], [1, 0, 0], [1, 0, 0]], strict=True))
     (encoded,) = evaluation.domains
-    found = count_confusion(logits_by_text(evaluation, "news", by_text), encoded, THREE)
+    found = count_confusion(logits_by_text(evaluation, "news", by_text), encoded)
     assert found.label_names == ("bad", "good"), "a label that never occurs has no row"
     assert found.counts.tolist() == [[1, 0], [1, 2]]
     assert found.recall(0)[0] == 1 and found.recall(1)[0] == pytest.approx(2 / 3)
@@ -194,7 +194,7 @@ def test_without_labels_there_is_nothing_to_say(workspace: Workspace, model: Che
     domain = Domain("news", "News", "report", ("w1",), ())
     evaluation = workspace.evaluation([domain], model)
     logits = collect_logits({"news": checkpoint_candidate("m", "M", model)}, evaluation, Progress())
-    with pytest.raises(DomainError, match="no sentence whose label is known"):
+    with pytest.raises(DomainError, match="no sentence to which a right answer is known"):
         find_flips(logits, logits, evaluation)
 
 

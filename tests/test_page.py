@@ -410,6 +410,7 @@ def post_values(change: dict[str, object]) -> list[object]:
     controls |= {f"calibration {i}": domains[i] if i < 4 else None for i in range(MAX_EXPERTS)}
     controls |= {f"weight {i}": 1.0 for i in range(MAX_EXPERTS)}
     controls |= {"sentences": 64, "methods": ["regmean"], "pins": [], "references": [], "from zero": False}
+    controls |= {"metric": ""}
     controls |= {"rules": table_of(["", "", ""]), "is scaled": False, "shallow": 0.5, "deep": 1.0}
     parameters = {f"{m.name} {n}": default for m in METHODS for n, default in default_values(m).items()}
     controls |= {"regmean alpha": 0.9} | parameters | {"sent": None}
@@ -426,6 +427,7 @@ def post_values(change: dict[str, object]) -> list[object]:
         ({"sentences": 10**9}, "number of sentences must be a whole number from 1 to 400"),
         ({"calibration 0": "/etc/passwd"}, "passwd"),
         ({"weight 0": -1}, "experts.0.weight"),
+        ({"metric": "magic"}, "There is no metric 'magic'"),
         ({"pins": ["{}"]}, "is no setting of a method"),
         ({"rules": table_of(["ffn", "nobody", ""])}, "'nobody'"),
         ({"rules": table_of(["ffn", "", "much"])}, "must be a number. Got 'much'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,8 @@ from fusion_ui.cli.terminal import print_notes
 from fusion_ui.errors import DomainError, ParameterError
 from fusion_ui.settings import read_settings
 
+_COLUMN = "Or DOMAIN=COLUMN, with commas between, where the files differ."
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Data = Annotated[list[str], typer.Option("--data", help="NAME=FILE, once for each domain.")]
 Set = Annotated[
@@ -19,11 +23,17 @@ Set = Annotated[
         "--set", help="PARAMETER=VALUE of the method, or layer_scaling.PARAMETER=VALUE, over the recipe's own."
     ),
 ]
-TextColumn = Annotated[str, typer.Option("--text-column", help="Column that holds the text.")]
+TextColumn = Annotated[str, typer.Option("--text-column", help=f"Column that holds the text. {_COLUMN}")]
 PairColumn = Annotated[
-    str | None, typer.Option("--pair-column", help="Column that holds the second text, for models that judge pairs.")
+    str | None,
+    typer.Option("--pair-column", help=f"Column that holds the second text, for models that judge pairs. {_COLUMN}"),
 ]
-LabelColumn = Annotated[str, typer.Option("--label-column", help="Column that holds the label.")]
+LabelColumn = Annotated[str, typer.Option("--label-column", help=f"Column that holds the label. {_COLUMN}")]
+
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="DOMAIN=METRIC, or one METRIC for all; else the usual one of each domain's task."),
+]
 
 
 def open_workspace(**changes: Any) -> Any:
@@ -62,15 +72,55 @@ def recipe_from(path: Path, parameters: list[str] | None) -> Any:
     return changed
 
 
-def domains_from(data: list[str], text_column: str, label_column: str, pair_column: str | None) -> list[Any]:
-    """One domain for each text of the form ``NAME=FILE``; what was decided while reading is printed."""
-    from fusion_ui.domains.loaders import load_domain
+def domains_from(
+    data: list[str],
+    text_column: str,
+    label_column: str,
+    pair_column: str | None,
+    metrics: list[str] | None = None,
+    models: Sequence[Any] = (),
+) -> list[Any]:
+    """One domain for each text of the form ``NAME=FILE``; what was decided while reading is printed.
 
+    Args:
+        metrics: texts of the form ``NAME=METRIC``, or ``METRIC`` for all domains.
+        models: checkpoints that are to answer; where a text without labels is an answer to one of them, it is kept.
+    """
+    from fusion_ui.domains.loaders import load_domain
+    from fusion_ui.tasks import find_task
+
+    has_empty_labels = any(find_task(model.config).has_empty_labels for model in models)
     domains = {}
     for text in data:
         name, separator, path = text.partition("=")
         if not separator or not name or name in domains:
             raise DomainError(f"Write --data NAME=FILE, each name once. Got {text!r} instead.")
-        domains[name] = load_domain(Path(path), name, text_column, label_column, pair_column=pair_column)
+        text, label = column_of(text_column, name, "text"), column_of(label_column, name, "label")
+        pair = column_of(pair_column, name, None)
+        domains[name] = load_domain(
+            Path(path), name, text or "text", label, pair_column=pair, has_empty_labels=has_empty_labels
+        )
     print_notes(f"{name}: {note}" for name, domain in domains.items() for note in domain.notes)
-    return list(domains.values())
+    return _measured_by(list(domains.values()), metrics or [])
+
+
+def column_of(option: str | None, domain: str, usual: str | None) -> str | None:
+    """A domain's column by an option of the form ``COLUMN`` or ``DOMAIN=COLUMN,DOMAIN=COLUMN``."""
+    if option is None or "=" not in option:
+        return option
+    parts = [part.partition("=") for part in option.split(",")]
+    return next((column.strip() for name, _, column in parts if name.strip() == domain), usual)
+
+
+def _measured_by(domains: list[Any], metrics: list[str]) -> list[Any]:
+    """The domains with the metrics that texts of the form ``NAME=METRIC`` or ``METRIC`` ask for."""
+    asked = dict[str, str]()
+    for text in metrics:
+        name, separator, metric = text.rpartition("=")
+        if separator and name not in [domain.name for domain in domains]:
+            raise DomainError(
+                f"--metric names {name!r}, which is no --data. Write DOMAIN=METRIC with one of: "
+                f"{', '.join(domain.name for domain in domains)}."
+            )
+        asked[name] = metric
+    return [replace(d, metric=asked.get(d.name, asked.get("", d.metric))) for d in domains]

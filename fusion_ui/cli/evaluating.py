@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +16,7 @@ from fusion_ui.cli.arguments import (
     AsJson,
     Data,
     LabelColumn,
+    Metrics,
     PairColumn,
     Set,
     TextColumn,
@@ -33,28 +36,35 @@ def evaluate(
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
+    metrics: Metrics = None,
 ) -> None:
-    """Accuracy with a 95 % interval on each data file."""
+    """The metric of each data file with a 95 % interval: accuracy, F1, correlation, as its model's task has it."""
     from fusion_ui.checkpoints.finding import find_checkpoint
     from fusion_ui.evaluation.candidates import checkpoint_candidate
+    from fusion_ui.evaluation.guessing import CHANCE, MAJORITY
     from fusion_ui.sources.local import is_directory
 
     workspace, started = open_workspace(), time.perf_counter()
-    domains, in_domain = domains_from(data, text_column, label_column, pair_column), list[str]()
+    ask = partial(domains_from, data, text_column, label_column, pair_column, metrics)
+    in_domain = list[str]()
     if is_directory(what):
         model = find_checkpoint(Path(what).name, what, workspace.settings)
-        candidate, evaluation = checkpoint_candidate("model", model.name, model), workspace.evaluation(domains, model)
+        candidate = checkpoint_candidate("model", model.name, model)
+        evaluation = workspace.evaluation(ask([model]), model)
     else:
         plan = workspace.plan(recipe_from(Path(what), parameters))
+        domains = ask(plan.experts)
         warn_of_overlap(plan, domains)
         candidate, evaluation = workspace.candidate(plan), workspace.evaluation_of(domains, plan)
         in_domain = [expert.name for expert in plan.experts]
     scores = list(workspace.evaluate([candidate], evaluation, in_domain, terminal_progress()))[-1]
+    guesses = [row for guess in (CHANCE, MAJORITY) for row in workspace.evaluate([guess], evaluation, in_domain)]
     seconds = time.perf_counter() - started
     if as_json:
-        print(json.dumps({"model": what, "seconds": round(seconds, 3), **scores.describe()}, indent=2))
+        beside = {row.candidate.name: row.describe() for row in guesses if row.scores}
+        print(json.dumps({"model": what, "seconds": round(seconds, 3), **scores.describe(), **beside}, indent=2))
     else:
-        print_scores(candidate.title, scores)
+        print_scores(candidate.title, scores, guesses)
 
 
 def warn_of_overlap(plan: Any, domains: list[Any]) -> None:
@@ -65,9 +75,19 @@ def warn_of_overlap(plan: Any, domains: list[Any]) -> None:
     print_notes((f"{sentence} The merge is calibrated on the latter." for sentence in found), "warning")
 
 
-def print_scores(title: str, scores: Any) -> None:
-    """The mean, and a line for each domain."""
+def print_scores(title: str, scores: Any, guesses: Sequence[Any] = ()) -> None:
+    """The mean, and a line for each domain.
+
+    Args:
+        guesses: scores of what needs no model, which are told beside the others.
+    """
+    from fusion_ui.evaluation.scores import metric_of
+    from fusion_ui.tasks import metric_title
+
     clear_line()
-    print(f"{title}: mean {scores.mean:.1%}")
+    print(f"{title}: mean {metric_of(scores.scores).lower()} {scores.mean:.1%}")
     for s in scores.scores:
-        print(f"  {s.domain:<12} {s.value:6.1%}  [{s.low:.1%}, {s.high:.1%}]  {s.num_examples} of {s.split}, {s.role}")
+        value = f"{s.value:6.1%}  [{s.low:.1%}, {s.high:.1%}]"
+        known = [(row.candidate.title, g.value) for row in guesses for g in row.scores if g.domain == s.domain]
+        beside = "".join(f"; {name.lower()} {guessed:.1%}" for name, guessed in known)
+        print(f"  {s.domain:<12} {value}  {metric_title(s.metric)}, {s.num_examples} of {s.split}, {s.role}{beside}")

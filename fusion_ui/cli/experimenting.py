@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from fusion_ui.cli.arguments import (
     AsJson,
     Data,
     LabelColumn,
+    Metrics,
     PairColumn,
     Set,
     TextColumn,
@@ -37,8 +39,9 @@ def pairs(
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
+    metrics: Metrics = None,
 ) -> None:
-    """Merge every two experts of a recipe; accuracy, and its change against the better and the worse of the two.
+    """Merge every two experts of a recipe; the score, and its change against the better and the worse of the two.
 
     An expert's own domain is the --data of its name. Better and worse are told on each domain, then averaged.
     """
@@ -47,8 +50,8 @@ def pairs(
     from fusion_ui.results.experiments import pair_row
 
     whole = recipe_from(recipe, parameters)
-    domains = domains_from(data, text_column, label_column, pair_column)
-    experiment, found = _make_experiment(whole, pair_recipes(whole), domains), []
+    ask = partial(domains_from, data, text_column, label_column, pair_column, metrics)
+    experiment, found = _make_experiment(whole, pair_recipes(whole), ask), []
     width = max(len(" + ".join(names)) for names in experiment.merges)
     for result in run_pairs(experiment, terminal_progress()):
         if not as_json:
@@ -72,6 +75,7 @@ def growth(
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
+    metrics: Metrics = None,
 ) -> None:
     """Merge a recipe's first expert, its first two and so on to all, each time from scratch, and score every merge.
 
@@ -83,9 +87,9 @@ def growth(
 
     whole = recipe_from(recipe, parameters)
     recipes = prefix_recipes(whole, None if order is None else [name.strip() for name in order.split(",")])
-    domains = domains_from(data, text_column, label_column, pair_column)
-    experiment, found = _make_experiment(whole, recipes, domains), []
-    headers = growth_headers([domain.name for domain in domains], ensemble)
+    ask = partial(domains_from, data, text_column, label_column, pair_column, metrics)
+    experiment, found = _make_experiment(whole, recipes, ask), []
+    headers = growth_headers([encoded.domain.name for encoded in experiment.evaluation.domains], ensemble)
     width = max(len(" + ".join(names)) for names in experiment.merges)
     for point in run_growth(experiment, terminal_progress(), ensemble):
         if not as_json:
@@ -95,8 +99,8 @@ def growth(
         print(json.dumps({"points": [point.describe() for point in found]}, indent=2))
 
 
-def _make_experiment(whole: Any, recipes: Mapping[tuple[str, ...], Any], domains: Sequence[Any]) -> Any:
-    """The merges of some of the experts of `whole`, to be scored on `domains`."""
+def _make_experiment(whole: Any, recipes: Mapping[tuple[str, ...], Any], read_domains: Callable[..., Any]) -> Any:
+    """The merges of some of the experts of `whole`, to be scored on what `read_domains` gives for these models."""
     from fusion_ui.domains.checks import describe_overlaps
     from fusion_ui.evaluation.experiments import Experiment, expert_candidates
     from fusion_ui.merging.subsets import plain_recipe
@@ -105,6 +109,7 @@ def _make_experiment(whole: Any, recipes: Mapping[tuple[str, ...], Any], domains
     everyone = workspace.plan(plain_recipe(whole))
     plans = {names: workspace.plan(part) for names, part in recipes.items()}
     text = {source.fingerprint: source for plan in plans.values() for source in plan.calibration_text}
+    domains = read_domains(everyone.experts)
     found = describe_overlaps(list(domains), tuple(text.values()))
     print_notes((f"{sentence} The merges are calibrated on the latter." for sentence in found), "warning")
     experts = expert_candidates(everyone)

@@ -60,15 +60,15 @@ def flips(
         raise DomainError(f"The kind of a flip must be one of {', '.join(FlipKind)}. Got {kind!r} instead.")
     workspace = open_workspace()
     plan = workspace.plan(recipe_from(recipe, parameters))
-    domains = domains_from(data, text_column, label_column, pair_column)
+    domains = domains_from(data, text_column, label_column, pair_column, None, plan.experts)
     warn_of_overlap(plan, domains)
     evaluation, progress = workspace.evaluation_of(domains, plan), terminal_progress()
     title, answering = _find_other(against, workspace, plan, [d.name for d in domains])
     merging: dict[str, Any] = dict.fromkeys(answering, workspace.candidate(plan))
     merge = collect_logits(merging, evaluation, progress.part(0, 0.5))
     report = find_flips(merge, collect_logits(answering, evaluation, progress.part(0.5, 1)), evaluation)
-    compared = [encoded for encoded in evaluation.domains if encoded.domain.name in answering]
-    confusions = [count_confusion(merge[d.domain.name], d, evaluation.label_names) for d in compared]
+    compared = [d for d in evaluation.domains if d.domain.name in merge and d.task.has_label_answers]
+    confusions = [count_confusion(merge[d.domain.name], d) for d in compared]
     found = filter_flips(report.flips, search, domain, label, kind)
     clear_line()
     if as_json:
@@ -76,10 +76,10 @@ def flips(
         about |= {"confusion": [confusion.describe() for confusion in confusions]}
         print(json.dumps(about | {"flips": [asdict(flip) for flip in found]}, indent=2, ensure_ascii=False))
         return
-    print(f"{plan.title} against {title}: mean accuracy {_points(report.difference)}")
+    print(f"{plan.title} against {title}: share of right answers {_points(report.difference)}")
     for d in report.domains:
         kinds = f"{d.num_fixed} fixed, {d.num_broken} broken, {d.num_both_wrong} both wrong"
-        print(f"  {d.domain:<12} {d.num_examples} of {d.split}: {kinds}; accuracy {_points(d.difference)}")
+        print(f"  {d.domain:<12} {d.num_examples} of {d.split}: {kinds}; right answers {_points(d.difference)}")
     _print_confusions(confusions)
     _print_flips(found, limit)
 

@@ -13,6 +13,7 @@ from fusion_ui.cli.application import app
 from fusion_ui.cli.arguments import (
     AsJson,
     LabelColumn,
+    Metrics,
     PairColumn,
     Set,
     TextColumn,
@@ -99,6 +100,7 @@ def merge(
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
+    metrics: Metrics = None,
 ) -> None:
     """Merge as a recipe says and write a directory that from_pretrained loads, with a model card."""
     from fusion_ui.merging.export import check_destination
@@ -108,7 +110,7 @@ def merge(
     workspace = open_workspace()
     plan = workspace.plan(recipe_from(recipe, parameters))
     print_notes(f"{domain.name}: {note}" for domain in plan.calibration_text for note in domain.notes)
-    domains = domains_from(data or [], text_column, label_column, pair_column)
+    domains = domains_from(data or [], text_column, label_column, pair_column, metrics, plan.experts)
     warn_of_overlap(plan, domains)
     owners = {expert.name: expert.name for expert in plan.experts}
     merged = take_away(workspace, plan, out, Scoring(tuple(domains), owners), terminal_progress())

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from fusion_ui.cli.application import app
-from fusion_ui.cli.arguments import Data, LabelColumn, PairColumn, Set, TextColumn, domains_from, open_workspace
+from fusion_ui.cli.arguments import (
+    Data,
+    LabelColumn,
+    Metrics,
+    PairColumn,
+    Set,
+    TextColumn,
+    domains_from,
+    open_workspace,
+)
 from fusion_ui.cli.arguments import recipe_from as read
 from fusion_ui.cli.evaluating import warn_of_overlap
 from fusion_ui.cli.terminal import clear_line, terminal_progress
@@ -25,6 +34,7 @@ def report(
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
+    metrics: Metrics = None,
 ) -> None:
     """Evaluate a recipe's merge and its experts, and write one HTML page: settings, figure, numbers, recipe."""
     from fusion_ui.sources.files import replace_file
@@ -34,7 +44,7 @@ def report(
         raise SourceError(f"{out} exists already. Choose another name, or remove it.")
     workspace = open_workspace()
     plan = workspace.plan(read(recipe, parameters))
-    domains = domains_from(data, text_column, label_column, pair_column)
+    domains = domains_from(data, text_column, label_column, pair_column, metrics, plan.experts)
     warn_of_overlap(plan, domains)
     rows = evaluate_for_report(workspace, plan, domains, terminal_progress())
     titles = {domain.name: domain.title for domain in domains}

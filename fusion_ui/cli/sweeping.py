@@ -14,6 +14,7 @@ from fusion_ui.cli.arguments import (
     AsJson,
     Data,
     LabelColumn,
+    Metrics,
     PairColumn,
     Set,
     TextColumn,
@@ -49,10 +50,11 @@ def sweep(
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
+    metrics: Metrics = None,
 ) -> None:
-    """Accuracy at several values of a parameter, alpha if not said, and the best mean.
+    """Scores at several values of a parameter, alpha if not said, and the best mean.
 
-    Give the *select* split as --data, and never the one whose accuracy you then report.
+    Give the *select* split as --data, and never the one whose score you then report.
     """
     if relative and best:
         raise ParameterError("--best compares accuracies themselves. Leave --relative or --best out.")
@@ -61,7 +63,10 @@ def sweep(
     workspace = open_workspace()
     plan = workspace.plan(recipe_from(recipe, parameters))
     name, values = _read_values(type(plan.method), alpha, over)
-    select, kept = (domains_from(files, text_column, label_column, pair_column) for files in (data, report or []))
+    select, kept = (
+        domains_from(files, text_column, label_column, pair_column, metrics, plan.experts)
+        for files in (data, report or [])
+    )
     warn_of_overlap(plan, [*select, *kept])
     evaluation = workspace.evaluation_of(select, plan)
     in_domain = [expert.name for expert in plan.experts]

@@ -26,7 +26,7 @@ TEXT_NAMES = (
 )
 LABEL_NAMES = (
     *("label", "labels", "gold_label", "label_text", "class", "category", "sentiment", "polarity", "emotion"),
-    *("intent", "topic", "target", "stars", "rating", "score", "answer", "y"),
+    *("intent", "topic", "target", "stars", "rating", "score", "answer", "y", "similarity_score", "similarity"),
 )
 
 WELL_KNOWN = {*TEXT_NAMES, *LABEL_NAMES, *(name for pair in PAIR_NAMES for name in pair)}

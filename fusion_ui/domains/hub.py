@@ -8,6 +8,7 @@ from typing import Any
 
 from fusion_ui.domains.cells import replace_surrogates
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.items import NO_ITEMS, join_items
 from fusion_ui.errors import DomainError
 from fusion_ui.sources.hub_card import find_class_names
 from fusion_ui.sources.hub_layout import DatasetLayout, choose_split, read_layout
@@ -127,6 +128,8 @@ def class_name(value: Any, names: Sequence[str]) -> Any:
 
 
 def _label(value: Any, names: tuple[str, ...], where: str, column: str) -> str:
+    if isinstance(value, list):  # several labels of one text
+        return join_items([class_name(item, names) for item in value]) or NO_ITEMS
     named = class_name(value, names)
     if named is None or named != named or (names and isinstance(named, int)):
         shown = "nothing" if named is None else named

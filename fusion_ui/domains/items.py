@@ -13,6 +13,8 @@ from fusion_ui.domains.cells import cell_text
 
 JOINER = "\x1f"
 """ASCII's unit separator."""
+NO_ITEMS = "[]"
+"""A list without items, where that is a value and not a missing one."""
 
 
 def join_items(cell: Sequence[object]) -> str | None:

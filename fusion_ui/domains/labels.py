@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from fusion_ui.domains.cells import normalise_label
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.items import JOINER
 from fusion_ui.errors import DomainError
 
 _DECIMAL = re.compile(r"[+-]?([0-9]*\.[0-9]+(e[+-]?[0-9]+)?|[0-9]+e[+-]?[0-9]+)")
@@ -38,18 +39,26 @@ def encode_labels(domain: str, labels: Sequence[str], label_names: Sequence[str]
     return tuple(positions[keys[label]] for label in labels)
 
 
-def name_numbers(domain: Domain, label_names: Sequence[str], own_labels: Mapping[str, Sequence[str]]) -> Domain:
+def name_numbers(
+    domain: Domain,
+    label_names: Sequence[str],
+    own_labels: Mapping[str, Sequence[str]],
+    split: Callable[[str], Sequence[str]] = lambda label: (label,),
+) -> Domain:
     """The domain with numbers for labels replaced by the names that they stand for in its own expert.
 
     Args:
         label_names: labels among which models choose, perhaps those of several experts together.
         own_labels: domain name -> labels of its own expert, in order.
+        split: what is written as the label of a text -> the names in it; none where it names no labels.
 
     Raises:
         DomainError: numbers, an order that differs between the experts, and no expert of the domain.
     """
     known = {normalise_label(name).casefold() for name in label_names}
-    if not domain.labels or any(normalise_label(label).casefold() in known for label in set(domain.labels)):
+    items = {label: split(label) for label in set(domain.labels)}
+    found = sorted({item for part in items.values() for item in part})
+    if not found or any(normalise_label(item).casefold() in known for item in found):
         return domain
     orders = {tuple(names) for names in own_labels.values()}
     own = own_labels.get(domain.name) or (orders.pop() if len(orders) == 1 else None)
@@ -60,8 +69,9 @@ def name_numbers(domain: Domain, label_names: Sequence[str], own_labels: Mapping
         )
     if own is None:
         return domain
-    positions = encode_labels(domain.name, domain.labels, own)
-    return replace(domain, labels=tuple(own[position] for position in positions))
+    names = {item: own[i] for item, i in zip(found, encode_labels(domain.name, found, own), strict=True)}
+    named = {label: JOINER.join(names[item] for item in part) or label for label, part in items.items()}
+    return replace(domain, labels=tuple(named[label] for label in domain.labels))
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from fusion_ui.domains.cells import cell_text, is_nested, label_name
 from fusion_ui.domains.column_names import looks_like_data
 from fusion_ui.domains.data_files import is_delimited, read_table
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.items import NO_ITEMS, join_items
 from fusion_ui.domains.table import Table
 from fusion_ui.errors import DomainError
 from fusion_ui.sources.upload import shown
@@ -25,6 +27,7 @@ def load_domain(
     title: str = "",
     *,
     pair_column: str | None = None,
+    has_empty_labels: bool = False,
 ) -> Domain:
     """Read a CSV, TSV, JSONL, JSON or Parquet file. Rows without text or label are left out, which a note counts.
 
@@ -32,6 +35,7 @@ def load_domain(
         text_column: its name, or ``#1`` for the first column of a CSV or TSV file whose first row is already data.
         label_column: None reads the text alone, which is all that statistics need.
         pair_column: the second text of each example, where a model judges pairs of sentences.
+        has_empty_labels: an empty label says that none of the labels fits, and its row is kept.
 
     Raises:
         DomainError: the file or a column is missing, unreadable or empty.
@@ -43,11 +47,13 @@ def load_domain(
     positions = [_find_column(path, table, column) for column in columns]
     if not table.num_rows:
         raise DomainError(f"{path} has no rows. Add rows under the names of its columns.")
-    readers = [cell_text] * (len(columns) - bool(label_column)) + [label_name] * bool(label_column)
+    readers = [cell_text] * (len(columns) - bool(label_column)) + [_read_label] * bool(label_column)
     cells = [
         _read_cells(path, column, table.column(position), read)
         for column, position, read in zip(columns, positions, readers, strict=True)
     ]
+    if label_column and has_empty_labels:
+        cells[-1] = [NO_ITEMS if cell is None else cell for cell in cells[-1]]
     rows, left_out = _complete_rows(path, columns, cells)
     texts, *others = (tuple(row[i] for row in rows) for i in range(len(columns)))
     pairs = others[0] if pair_column else ()
@@ -81,19 +87,33 @@ def _read_cells(
     """Each cell as text, None where it is missing."""
     texts = []
     for row, cell in enumerate(cells, start=1):
-        if is_nested(cell):
+        if is_nested(cell) and read is not _read_label:
             raise DomainError(
                 f"{path} has a {type(cell).__name__} in the column {column!r} of row {row}: {str(cell)[:80]}. "
                 f"Write one text or number there, or choose another column."
             )
         try:
             texts.append(read(cell))
-        except UnicodeDecodeError:
+        except ValueError as error:
+            if not isinstance(error, UnicodeDecodeError):
+                raise DomainError(
+                    f"{path} has {error} in the column {column!r} of row {row}: {str(cell)[:80]}. "
+                    f"Write a label or a list of labels there, or choose another column."
+                ) from None
             raise DomainError(
                 f"{path} has bytes that are not UTF-8 text in the column {column!r} of row {row}: {str(cell)[:80]}. "
                 f"Choose a column of text."
             ) from None
     return texts
+
+
+def _read_label(cell: object) -> str | None:
+    """A label, or a list of labels as one text."""
+    if not is_nested(cell):
+        return label_name(cell)
+    if isinstance(cell, dict):
+        raise ValueError("an object")
+    return join_items(cast("Sequence[object]", cell)) or NO_ITEMS
 
 
 def _complete_rows(

@@ -23,7 +23,8 @@ def collect_logits(answering: Mapping[str, Candidate], evaluation: Evaluation, p
     found: Logits = {}
     total = sum(len(d) for d in evaluation.domains if d.domain.name in answering)
     for candidate in {id(candidate): candidate for candidate in answering.values()}.values():
-        domains = tuple(d for d in evaluation.domains if len(d) and answering.get(d.domain.name) is candidate)
+        named = tuple(d for d in evaluation.domains if len(d) and answering.get(d.domain.name) is candidate)
+        domains = candidate.answered(replace(evaluation, domains=named))
         if not domains:
             continue
         before = sum(map(len, found.values()))

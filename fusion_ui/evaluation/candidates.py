@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
 
@@ -15,12 +15,13 @@ from fusion_ui.devices import find_device, name_precision, place
 from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.labels import name_numbers
-from fusion_ui.errors import CheckpointError
+from fusion_ui.errors import CheckpointError, DomainError
+from fusion_ui.evaluation.scores import DomainScore, Role, score_rows
 from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain, Logits, chunk_ends, compute_chunk, encode_domain
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
-from fusion_ui.tasks import find_task, load_model
+from fusion_ui.tasks import TASKS, find_task, load_model
 from fusion_ui.tasks.task import Task
 from fusion_ui.tasks.tokenizer import Tokenizer
 
@@ -30,12 +31,22 @@ class Evaluation:
     """Domains as one tokenizer and label set see them, and the store that remembers logits."""
 
     domains: tuple[EncodedDomain, ...]
-    label_names: tuple[str, ...]
-    task: Task
+    labels: Mapping[Task, tuple[str, ...]]
+    """Each task of the models -> the labels among which its models choose."""
     tokenizer: Tokenizer
     key: str
     store: LogitsMemory
     max_tokens: int
+
+    @property
+    def task(self) -> Task:
+        """Of the first model."""
+        return next(iter(self.labels))
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels of the first model's task."""
+        return self.labels[self.task]
 
     def domain_key(self, encoded: EncodedDomain) -> str:
         """Identifies text, order and tokenisation in the store."""
@@ -60,22 +71,59 @@ def make_evaluation(
     settings: Settings,
     label_names: tuple[str, ...] | None = None,
     own_labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    own_tasks: Mapping[str, Task] = MappingProxyType({}),
 ) -> Evaluation:
     """Tokenise domains for models that share `checkpoint`'s tokenizer.
 
     Args:
-        label_names: labels among which models choose; None: the checkpoint's own.
+        label_names: labels among which models choose; None: the checkpoint's own. Where tasks differ, models choose
+            among those of all experts of their task.
         own_labels: domain -> the labels of its own expert in order, which numbers in its text then stand for.
+        own_tasks: likewise the task of its own expert. Text without an expert is of the first task that can read it.
 
     Raises:
         DomainError: a domain has a label that the model does not know.
     """
-    task, tokenizer = find_task(checkpoint.config), Tokenizer(checkpoint, settings.max_tokens_per_text)
-    label_names = label_names or checkpoint.label_names
-    named = (name_numbers(domain, label_names, own_labels) for domain in domains)
-    encoded = tuple(encode_domain(domain, task, tokenizer, label_names) for domain in named)
+    tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
+    labels: dict[Task, tuple[str, ...]] = {find_task(checkpoint.config): label_names or checkpoint.label_names}
+    if len(set(own_tasks.values())) > 1:
+        labels = {
+            task: unite_labels([own_labels[name] for name, own in own_tasks.items() if own is task])
+            for task in own_tasks.values()
+        }
+
+    def encode(domain: Domain, task: Task) -> EncodedDomain:
+        own = {name: names for name, names in own_labels.items() if own_tasks.get(name, task) is task}
+        named = name_numbers(domain, labels[task], own, task.split_label)
+        return encode_domain(named, task, tokenizer, labels[task])
+
+    encoded = tuple(
+        encode(domain, own_tasks[domain.name])
+        if domain.name in own_tasks
+        else _first_that_can([partial(encode, domain, task) for task in labels])
+        for domain in domains
+    )
     key = " ".join([f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}", *name_precision(find_device())])
-    return Evaluation(encoded, label_names, task, tokenizer, key, store, settings.max_tokens_per_batch)
+    return Evaluation(encoded, labels, tokenizer, key, store, settings.max_tokens_per_batch)
+
+
+def unite_labels(experts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Every label of some experts once, compared without case, as the first of them writes it."""
+    known: dict[str, str] = {}
+    for label in (label for names in experts for label in names):
+        known.setdefault(label.casefold(), label)
+    return tuple(known.values())
+
+
+def _first_that_can(ways: Sequence[Callable[[], EncodedDomain]]) -> EncodedDomain:
+    """What the first way to read a domain gives that can; the first one's error where none can."""
+    errors: list[DomainError] = []
+    for read in ways:
+        try:
+            return read()
+        except DomainError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,21 +144,33 @@ class Candidate(ABC):
     color: str
     is_reference: bool
 
+    def answers(self, encoded: EncodedDomain) -> bool:
+        """True if it can answer a domain; a model of another task cannot."""
+        return True
+
+    def answered(self, evaluation: Evaluation) -> tuple[EncodedDomain, ...]:
+        """The domains that it can answer."""
+        return tuple(encoded for encoded in evaluation.domains if self.answers(encoded))
+
     def is_known(self, evaluation: Evaluation) -> bool:
         """True if every logit was computed before, so that nothing needs to be loaded or merged."""
         known = evaluation.recall(self.key)
-        return all(len(known.get(d.domain.name, ())) == len(d) for d in evaluation.domains)
+        return all(len(known.get(d.domain.name, ())) == len(d) for d in self.answered(evaluation))
 
     @abstractmethod
     def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
-        """Logits of the first examples of every domain, more with every step, until all are there."""
+        """Logits of the first examples of every domain that it answers, more with every step, until all are there."""
+
+    def score(self, encoded: EncodedDomain, rows: Tensor, is_in_domain: bool) -> DomainScore:
+        """The score of its answers to the first examples of a domain, as many as there are rows."""
+        return score_rows(encoded, rows, Role.IN_DOMAIN if is_in_domain else Role.OUT_OF_DOMAIN)
 
     def answer(self, evaluation: Evaluation, end: int, progress: Progress) -> Logits:
         """Logits of the first `end` examples of every domain at least, and of more where more are known."""
         for logits in self.stream(evaluation, progress):
-            if all(len(logits[d.domain.name]) >= min(end, len(d)) for d in evaluation.domains):
+            if all(len(logits[d.domain.name]) >= min(end, len(d)) for d in self.answered(evaluation)):
                 return logits
-        raise AssertionError("a stream ends with every example")
+        return {}  # it answers no domain
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,17 +179,24 @@ class SingleModel(Candidate):
 
     Attributes:
         label_names: what the model's outputs stand for, in order.
+        task: the model's own.
         load: obtains the model.
     """
 
     label_names: tuple[str, ...]
     load: Callable[[Progress], Callable[[Batch], Tensor]]
+    task: Task = TASKS[-1]
+
+    def answers(self, encoded: EncodedDomain) -> bool:
+        """True if the domain is of the model's task."""
+        return encoded.task.name == self.task.name
 
     def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
         compute: Callable[[Batch], Tensor] | None = None
         shown = -1
-        domains, longest = evaluation.domains, max(map(len, evaluation.domains))
-        for end in chunk_ends(longest):
+        domains = self.answered(evaluation)
+        evaluation = replace(evaluation, domains=domains)
+        for end in chunk_ends(max(map(len, domains))) if domains else ():
             known = evaluation.recall(self.key)  # asked each time: another comparison may have got further
             if any(len(known.get(d.domain.name, ())) < min(end, len(d)) for d in domains):
                 compute = compute or self.load(progress)
@@ -139,8 +206,8 @@ class SingleModel(Candidate):
                 evaluation.remember(self.key, known)
             if (count := sum(map(len, known.values()))) > shown:
                 shown = count
-                arrange, names = evaluation.task.arrange, evaluation.label_names
-                yield {name: arrange(rows, self.label_names, names) for name, rows in known.items()}
+                names = {d.domain.name: d.label_names for d in domains}
+                yield {n: self.task.arrange(rows, self.label_names, names[n]) for n, rows in known.items()}
 
 
 def checkpoint_candidate(
@@ -166,12 +233,21 @@ def checkpoint_candidate(
         return partial(find_task(checkpoint.config).compute_rows, model)
 
     names = tuple((labels or {}).get(label, label) for label in checkpoint.label_names)
-    return SingleModel(name, title, f"checkpoint {checkpoint.fingerprint}", color, True, names, load)
+    task = find_task(checkpoint.config)
+    return SingleModel(name, title, f"checkpoint {checkpoint.fingerprint}", color, True, names, load, task)
 
 
 def _computes_alike(a: Checkpoint, b: Checkpoint) -> bool:
     """True if two models differ in weights and labels alone, so that one's module serves the other."""
-    apart = {"id2label", "label2id", "num_labels", "_name_or_path", "transformers_version", "finetuning_task"}
+    apart = {
+        "id2label",
+        "label2id",
+        "num_labels",
+        "_name_or_path",
+        "transformers_version",
+        "finetuning_task",
+        "problem_type",
+    }
     first, second = ({k: v for k, v in model.config.items() if k not in apart} for model in (a, b))
     return first == second
 

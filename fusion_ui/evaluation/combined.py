@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from fusion_ui.domains.domain import Domain
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel
-from fusion_ui.evaluation.stream import Logits
+from fusion_ui.evaluation.stream import EncodedDomain, Logits
 from fusion_ui.progress import Progress
 from fusion_ui.tasks.task import Task
 
@@ -22,12 +21,17 @@ class Ensemble(Candidate):
 
     members: tuple[Candidate, ...]
 
+    def answers(self, encoded: EncodedDomain) -> bool:
+        """True if a member can. Where tasks differ, the ensemble on a domain is that of the models of its task."""
+        return any(member.answers(encoded) for member in self.members)
+
     def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
         """Logits of the first examples of every domain, more with every step, until all are there."""
-        for latest in _in_step([member.stream(evaluation, progress) for member in self.members]):
+        members = [member for member in self.members if member.answered(evaluation)]
+        for latest in _in_step([member.stream(evaluation, progress) for member in members]):
             yield {
-                d.domain.name: _combine(d.task, [logits[d.domain.name] for logits in latest])
-                for d in evaluation.domains
+                d.domain.name: _combine(d.task, [logits[d.domain.name] for logits in latest if d.domain.name in logits])
+                for d in self.answered(evaluation)
             }
 
     def is_known(self, evaluation: Evaluation) -> bool:
@@ -49,6 +53,10 @@ class OwnHeads(Candidate):
     owners: Mapping[str, str]
     """Domain name -> name of the expert whose own it is."""
 
+    def answers(self, encoded: EncodedDomain) -> bool:
+        """True if a head is of the domain's task."""
+        return any(member.answers(encoded) for member in self.members)
+
     def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
         """Logits of the first examples of every domain, more with every step, until all are there."""
         parts = [(member, part) for member, part in self._parts(evaluation) if part.domains]
@@ -60,21 +68,25 @@ class OwnHeads(Candidate):
         return all(member.is_known(part) for member, part in self._parts(evaluation))
 
     def _parts(self, evaluation: Evaluation) -> list[tuple[SingleModel, Evaluation]]:
-        owners = [self._owner(encoded.domain) for encoded in evaluation.domains]
+        domains = self.answered(evaluation)
+        owners = [self._owner(encoded) for encoded in domains]
         return [
             (member, replace(evaluation, domains=tuple(
-                d for d, owner in zip(evaluation.domains, owners, strict=True) if owner is member
+                d for d, owner in zip(domains, owners, strict=True) if owner is member
             )))
             for member in self.members
         ]  # fmt: skip
 
-    def _owner(self, domain: Domain) -> SingleModel:
-        """The head of the domain's own expert or of that name, else the first that knows all its labels, else any."""
-        labels = {label.casefold() for label in domain.labels}
+    def _owner(self, encoded: EncodedDomain) -> SingleModel:
+        """Of the heads for the domain's task that of its own expert or of that name, else the first that knows all its
+        labels, else any.
+        """
+        domain, members = encoded.domain, [member for member in self.members if member.answers(encoded)]
+        labels = {name.casefold() for label in set(domain.labels) for name in encoded.task.split_label(label)}
         own = self.owners.get(domain.name, domain.name)
-        named = [member for member in self.members if member.name == own]
-        knowing = [m for m in self.members if labels <= {label.casefold() for label in m.label_names}]
-        return [*named, *knowing, *self.members][0]
+        named = [member for member in members if member.name == own]
+        knowing = [m for m in members if labels <= {label.casefold() for label in m.label_names}]
+        return [*named, *knowing, *members][0]
 
 
 def _in_step(streams: Sequence[Iterator[Logits]]) -> Iterator[list[Logits]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
-from fusion_ui.evaluation.scores import DomainScore, Role, mean_interval, score_rows
+from fusion_ui.evaluation.scores import DomainScore, mean_interval
 from fusion_ui.progress import Progress
 
 
@@ -27,13 +28,20 @@ class CandidateScores:
 
     @property
     def mean(self) -> float:
-        """Mean of the scores, every domain counting the same."""
+        """Mean of the scores, every domain counting the same; NaN where there are none."""
+        if not self.scores:
+            return math.nan
         return sum(score.value for score in self.scores) / len(self.scores)
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the mean."""
-        return mean_interval(self.scores)
+        return mean_interval(self.scores) if self.scores else (math.nan, math.nan)
+
+    def is_of(self, evaluation: Evaluation) -> bool:
+        """True if the scores are of the metrics by which an evaluation scores its domains."""
+        metrics = {encoded.domain.name: encoded.metric.name for encoded in evaluation.domains}
+        return all(metrics.get(score.domain) == score.metric for score in self.scores)
 
     def relative_to(self, own: Mapping[str, float]) -> CandidateScores:
         """As shares of what others score, taken as exact: 1 is as good. Domains that `own` does not name are left out.
@@ -63,8 +71,8 @@ def score_candidate(
     return CandidateScores(
         candidate,
         tuple(
-            score_rows(d, logits[d.domain.name], Role.IN_DOMAIN if d.domain.name in in_domain else Role.OUT_OF_DOMAIN)
-            for d in evaluation.domains
+            candidate.score(d, logits[d.domain.name], d.domain.name in in_domain)
+            for d in candidate.answered(evaluation)
         ),
     )
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from jaxtyping import Bool
-from torch import Tensor
-
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, checkpoint_candidate
 from fusion_ui.evaluation.comparison import CandidateScores, score_candidate
+from fusion_ui.evaluation.paired import Judged, judge
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.merging.subsets import Names
 from fusion_ui.progress import Progress
@@ -23,11 +21,11 @@ class Answers:
     """What a model answers to every sentence.
 
     Attributes:
-        right: domain name -> which of its sentences are answered as the label says, in evaluation order.
+        judged: domain name -> its sentences in evaluation order, as the domain's metric counts the answers.
     """
 
     scores: CandidateScores
-    right: Mapping[str, Bool[Tensor, " _"]]
+    judged: Mapping[str, Judged]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +62,7 @@ class Experiment:
             progress.report(MERGING + (1 - MERGING) * done / total, f"{done:,} of {total:,} sentences")
         return Answers(
             score_candidate(candidate, logits, self.evaluation, in_domain),
-            {d.domain.name: d.find_right(logits[d.domain.name]) for d in domains},
+            {d.domain.name: judge(d, logits[d.domain.name]) for d in candidate.answered(self.evaluation)},
         )
 
 

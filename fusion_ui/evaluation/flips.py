@@ -53,7 +53,7 @@ class DomainFlips:
     """How many examples of one domain flip, of each kind.
 
     Attributes:
-        difference: accuracy of the model less that of the other, with a 95 % interval.
+        difference: share of right answers of the model less that of the other, with a 95 % interval.
     """
 
     domain: str
@@ -96,7 +96,8 @@ class FlipReport:
 
 
 def find_flips(model: Logits, other: Logits, evaluation: Evaluation) -> FlipReport:
-    """The examples that `model` and `other` answer differently, on the domains that both answered and that have labels.
+    """The examples that `model` and `other` answer differently, on the domains that both answered and whose right
+    answers are known.
 
     Raises:
         DomainError: there is no such domain.
@@ -104,10 +105,10 @@ def find_flips(model: Logits, other: Logits, evaluation: Evaluation) -> FlipRepo
     flips: list[Flip] = []
     domains: list[DomainFlips] = []
     rights: list[tuple[Right, Right]] = []
-    names = evaluation.label_names
     for encoded in evaluation.domains:
         name, task, tokenizer = encoded.domain.name, encoded.task, evaluation.tokenizer
-        if name not in model or name not in other or not encoded.targets:
+        names = encoded.label_names
+        if name not in model or name not in other or not encoded.targets or not task.has_right_answers:
             continue
         right: Right = (encoded.find_right(model[name]),)
         other_right: Right = (encoded.find_right(other[name]),)
@@ -137,7 +138,10 @@ def find_flips(model: Logits, other: Logits, evaluation: Evaluation) -> FlipRepo
         )
         rights.append((right, other_right))
     if not domains:
-        raise DomainError("Both models answer no sentence whose label is known. Give labelled text of a domain.")
+        raise DomainError(
+            "Both models answer no sentence to which a right answer is known. Give labelled text of a domain. A "
+            "quantity that is predicted (regression) is near or far, never right or wrong."
+        )
     difference = paired_difference(tuple(a[0] for a, _ in rights), tuple(b[0] for _, b in rights))
     return FlipReport(tuple(sorted(flips, key=lambda flip: -flip.confidence)), tuple(domains), difference)
 

@@ -26,12 +26,14 @@ class GrowthPoint:
         scores: on every domain; in-domain are those of the experts added so far.
         ensemble: the mean of the same experts' logits, where it was asked for.
         own: every domain's own expert on it, whether or not it was added yet.
+        domains: names of all domains; those of tasks of which no expert was added yet have no score.
     """
 
     experts: Names
     scores: CandidateScores
     ensemble: CandidateScores | None
     own: tuple[DomainScore, ...]
+    domains: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
@@ -60,6 +62,7 @@ def run_growth(
     """
     progress = progress or Progress()
     own = _score_own(experiment, progress.part(0, ALONE))
+    domains = tuple(encoded.domain.name for encoded in experiment.evaluation.domains)
     count = len(experiment.merges)
     for i, (names, merge) in enumerate(experiment.merges.items()):
         start, end = (ALONE + (1 - ALONE) * k / count for k in (i, i + 1))
@@ -70,7 +73,7 @@ def run_growth(
         if has_ensemble:
             together = ensemble_of([experiment.experts[name] for name in names])
             ensemble = experiment.answer(together, in_domain, part.part(0.5, 1, "ensemble, ")).scores
-        yield GrowthPoint(names, scores, ensemble, own)
+        yield GrowthPoint(names, scores, ensemble, own, domains)
 
 
 def _score_own(experiment: Experiment, progress: Progress) -> tuple[DomainScore, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fusion_ui.evaluation.comparison import CandidateScores
 from fusion_ui.evaluation.experiments import Answers, Experiment
-from fusion_ui.evaluation.paired import Difference, Right, paired_difference
+from fusion_ui.evaluation.paired import Difference, Judged, metric_difference
 from fusion_ui.evaluation.scores import DomainScore, mean_interval
 from fusion_ui.progress import Progress
 
@@ -22,33 +22,33 @@ class PairChange:
 
     Attributes:
         merged: its score on each of the domains.
-        alone: the same of the first and of the second expert.
-        better: on each domain the merge's accuracy minus that of whichever of the two is better *there*, averaged
+        alone: the same of the first and of the second expert; None where a domain is of another task than the expert.
+        better: on each domain the merge's score minus that of whichever of the two is better *there*, averaged
             over the domains. The better one is told on the same sentences, so luck makes it look a little too good.
         worse: likewise against whichever of the two is worse there.
     """
 
     merged: tuple[DomainScore, ...]
-    alone: tuple[tuple[DomainScore, ...], tuple[DomainScore, ...]]
+    alone: tuple[tuple[DomainScore | None, ...], tuple[DomainScore | None, ...]]
     better: Difference
     worse: Difference
 
     @property
-    def accuracy(self) -> float:
-        """The merge's accuracy, every domain counting the same."""
+    def mean(self) -> float:
+        """The merge's score, every domain counting the same."""
         return sum(score.value for score in self.merged) / len(self.merged)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy."""
+        """95 % interval of the mean."""
         return mean_interval(self.merged)
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
-        about: dict[str, Any] = {"accuracy": self.accuracy, "interval": list(self.interval)}
+        about: dict[str, Any] = {"mean": self.mean, "interval": list(self.interval)}
         about |= {"against_better": asdict(self.better), "against_worse": asdict(self.worse)}
         scores = [
-            {**asdict(merged), "alone": [first.value, second.value]}
+            {**asdict(merged), "alone": [first and first.value, second and second.value]}
             for merged, first, second in zip(self.merged, *self.alone, strict=True)
         ]
         return about | {"scores": scores}
@@ -74,15 +74,21 @@ class PairResult:
         return {"experts": list(self.experts)} | {name: part and part.describe() for name, part in parts.items()}
 
 
-def compare_with_experts(merged: Right, experts: Sequence[Right], is_better: bool) -> Difference:
+def compare_with_experts(
+    merged: Sequence[Judged], experts: Sequence[Sequence[Judged | None]], is_better: bool
+) -> Difference:
     """How much better a merge is than, on each domain, the better or the worse of its experts on that domain.
 
-    With a(f, d) the accuracy of f on domain d, merge m of experts i and j, and domains D: the mean over d in D of
-    a(m, d) - max(a(i, d), a(j, d)), or - min(...). The interval is paired, since all answer the same sentences.
+    With a(f, d) the score of f on domain d, merge m of experts i and j, and domains D: the mean over d in D of
+    a(m, d) - max(a(i, d), a(j, d)), or - min(...). The interval is paired, since all answer the same sentences. An
+    expert of another task than a domain is left out there.
     """
     choose = max if is_better else min
-    chosen = tuple(choose(alone, key=lambda right: int(right.sum())) for alone in zip(*experts, strict=True))
-    return paired_difference(merged, chosen)
+    chosen = [
+        choose((judged for judged in alone if judged is not None), key=lambda judged: judged.value)
+        for alone in zip(*experts, strict=True)
+    ]
+    return metric_difference(merged, chosen)
 
 
 def run_pairs(experiment: Experiment, progress: Progress | None = None) -> Iterator[PairResult]:
@@ -109,17 +115,20 @@ def run_pairs(experiment: Experiment, progress: Progress | None = None) -> Itera
 
 
 def _change(merged: Answers, alone: tuple[Answers, Answers], domains: tuple[str, ...]) -> PairChange | None:
+    # Of domains of other tasks than both experts' there is nothing to say.
+    domains = tuple(name for name in domains if any(name in answers.judged for answers in alone))
     if not domains:
         return None
 
-    def right(answers: Answers) -> Right:
-        return tuple(answers.right[name] for name in domains)
+    def judged(answers: Answers) -> list[Judged | None]:
+        return [answers.judged.get(name) for name in domains]
 
-    def scores(row: CandidateScores) -> tuple[DomainScore, ...]:
-        return tuple(score for name in domains for score in row.scores if score.domain == name)
+    def scores(row: CandidateScores) -> tuple[DomainScore | None, ...]:
+        found = {score.domain: score for score in row.scores}
+        return tuple(found.get(name) for name in domains)
 
-    better, worse = (
-        compare_with_experts(right(merged), [*map(right, alone)], is_better) for is_better in (True, False)
-    )
+    ours, both = [merged.judged[name] for name in domains], [*map(judged, alone)]
+    better, worse = (compare_with_experts(ours, both, is_better) for is_better in (True, False))
     first, second = (scores(answers.scores) for answers in alone)
-    return PairChange(scores(merged.scores), (first, second), better, worse)
+    own = tuple(score for score in scores(merged.scores) if score)
+    return PairChange(own, (first, second), better, worse)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fusion_ui.evaluation.stream import EncodedDomain
+from fusion_ui.tasks import METRICS, metric_title
 
 
 class Role(StrEnum):
@@ -28,7 +29,8 @@ class DomainScore:
         domain, split: what it was measured on.
         role: in-domain if an expert of that domain is in the merge.
         value: of the metric, such as the share of examples answered as the human label says.
-        num_correct, num_examples: examples answered just as they should be, and all that were answered.
+        num_correct: examples answered just as they should be; None where no answer is right or wrong.
+        num_examples: all that were answered.
         num_total: examples in the split; smaller `num_examples` means that the evaluation is still running.
         low, high: 95 % interval.
     """
@@ -37,7 +39,7 @@ class DomainScore:
     split: str
     role: Role
     value: float
-    num_correct: int
+    num_correct: int | None
     num_examples: int
     num_total: int
     low: float
@@ -48,9 +50,25 @@ class DomainScore:
 def score_rows(encoded: EncodedDomain, rows: Float[Tensor, "_ ..."], role: Role) -> DomainScore:
     """Score the first examples of a domain, as many as there are rows."""
     found = encoded.metric.score(rows, encoded.targets[: len(rows)])
-    num_correct, about = int(encoded.find_right(rows).sum()) if len(rows) else 0, encoded.domain
+    num_correct, about = None, encoded.domain
+    if encoded.task.has_right_answers:
+        num_correct = int(encoded.find_right(rows).sum()) if len(rows) else 0
     values = found.value, num_correct, len(rows), len(encoded), found.low, found.high, encoded.metric.name
     return DomainScore(about.name, about.split, role, *values)
+
+
+def metric_of(scores: Iterable[DomainScore]) -> str:
+    """What some scores are, for people: their metric's title, or "Score" where they differ in it."""
+    titles = {metric_title(score.metric) for score in scores}
+    return titles.pop() if len(titles) == 1 else "Score"
+
+
+def intervals_of(scores: Iterable[DomainScore]) -> str:
+    """How the intervals of some scores were made, for people."""
+    kinds = {
+        "Wilson " if score.metric in METRICS and METRICS[score.metric].is_share else "bootstrap " for score in scores
+    }
+    return f"95 % {kinds.pop() if len(kinds) == 1 else ''}intervals"
 
 
 def mean_interval(scores: Sequence[DomainScore]) -> tuple[float, float]:

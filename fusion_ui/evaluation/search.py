@@ -14,7 +14,7 @@ from typing import Any
 from fusion_ui.errors import DomainError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.evaluation.comparison import CandidateScores, score_candidate
-from fusion_ui.evaluation.paired import Difference, Right, paired_difference
+from fusion_ui.evaluation.paired import Difference, Judged, judge, metric_difference, paired_difference
 from fusion_ui.evaluation.stream import SECOND_CHUNK, Logits
 from fusion_ui.progress import Progress
 
@@ -153,7 +153,8 @@ def search_best(
 ) -> Generator[SearchRow, None, SearchOutcome]:
     """Yield a row whenever a value has answered more sentences or is dropped; return the outcome.
 
-    The same candidates and sentences give the same outcome, whatever was computed before.
+    The same candidates and sentences give the same outcome, whatever was computed before. Values are dropped where
+    every metric is the share of right answers; of others it is not known how far a few sentences lead astray.
 
     Args:
         candidates: value -> the merge at that value.
@@ -164,12 +165,12 @@ def search_best(
         StoppedError: `progress` was stopped; what was computed is kept.
     """
     progress = progress or Progress()
-    totals = [len(domain) for domain in evaluation.domains]
+    totals = [len(domain) for domain in next(iter(candidates.values())).answered(evaluation)]
     ends = look_ends(max(totals))
     # One miss in any comparison of the winner with another value, at any look but the last, would drop it.
     miss = risk / max(1, (len(candidates) - 1) * (len(ends) - 1))
     rows: dict[float, SearchRow] = {}
-    right: dict[float, Right] = {}
+    judged: dict[float, list[Judged]] = {}
     alive, best = list(candidates), next(iter(candidates))
     for end in ends:
         for i, value in enumerate(alive):
@@ -179,18 +180,19 @@ def search_best(
             count = min(end, max(totals))
             progress.report(part, f"{value:g}: {count} sentences of each domain, value {i + 1} of {len(alive)}")
             logits = _answer(candidates[value], evaluation, end, progress.part(part, part))
-            right[value] = tuple(d.find_right(logits[d.domain.name]) for d in evaluation.domains)
+            judged[value] = [judge(d, logits[d.domain.name]) for d in candidates[value].answered(evaluation)]
             rows[value] = SearchRow(value, score_candidate(candidates[value], logits, evaluation, in_domain))
             yield rows[value]
         best = max(alive, key=lambda value: rows[value].scores.mean)
-        if end < ends[-1]:
+        right = {value: tuple(one.right for one in judged[value] if one.right is not None) for value in alive}
+        if end < ends[-1] and all(len(right[value]) == len(judged[value]) for value in alive):
             for value in [value for value in alive if value != best]:
                 if paired_difference(right[best], right[value], miss, totals).low > 0:
                     alive.remove(value)
                     rows[value] = replace(rows[value], is_dropped=True)
                     yield rows[value]
     final = [
-        rows[value] if value == best else replace(rows[value], behind=paired_difference(right[best], right[value]))
+        rows[value] if value == best else replace(rows[value], behind=metric_difference(judged[best], judged[value]))
         for value in sorted(rows)
     ]
     return SearchOutcome(best, tuple(final), sum(row.num_answers for row in final), len(candidates) * sum(totals))

@@ -34,6 +34,7 @@ class EncodedDomain:
 
     Attributes:
         targets: what each example should be answered with; empty where that is not known.
+        label_names: the labels among which models choose.
         order: where each example stands in `domain`.
     """
 
@@ -43,6 +44,7 @@ class EncodedDomain:
     order: tuple[int, ...]
     task: Task
     metric: Metric
+    label_names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -63,7 +65,9 @@ def encode_domain(domain: Domain, task: Task, tokenizer: Tokenizer, label_names:
     random.Random(0).shuffle(order)
     texts = task.encode(domain, order, tokenizer)
     metric = task.find_metric(domain.metric)
-    return EncodedDomain(domain, tuple(texts), tuple(targets[i] for i in order), tuple(order), task, metric)
+    return EncodedDomain(
+        domain, tuple(texts), tuple(targets[i] for i in order), tuple(order), task, metric, label_names
+    )
 
 
 def chunk_ends(num_examples: int) -> list[int]:

@@ -10,7 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.checkpoints.compatibility import ModelHeader
 from fusion_ui.errors import IncompatibleError
+from fusion_ui.tasks import find_task
 
 
 class Heads(StrEnum):
@@ -66,6 +69,17 @@ class LabelSpace:
             shares = [weight / total if total else 1 / len(known) for _, weight in known]
             merged.append(sum(share * row.float() for share, (row, _) in zip(shares, known, strict=True)))
         return torch.stack(merged)
+
+
+def check_tasks(experts: Sequence[Checkpoint | ModelHeader], heads: Heads | None) -> None:
+    """Raise `IncompatibleError` where experts of different tasks would share a head, which could serve one alone."""
+    first, task = experts[0], find_task(experts[0].config)
+    for other in experts[1:]:
+        if (its := find_task(other.config)) is not task and heads is not Heads.OWN:
+            raise IncompatibleError(
+                f"{first.name} and {other.name} cannot share one head: the one is for {task.title}, the other for "
+                f"{its.title}. Set 'heads' to 'own': each expert keeps its head over the merged encoder."
+            )
 
 
 def align_labels(

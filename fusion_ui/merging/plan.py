@@ -17,7 +17,7 @@ from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import RecipeError, StatisticError
-from fusion_ui.merging.labels import Heads, LabelSpace, align_labels
+from fusion_ui.merging.labels import Heads, LabelSpace, align_labels, check_tasks
 from fusion_ui.merging.layer_scaling import LayerScaling
 from fusion_ui.merging.recipe import Calibration, MergeRecipe
 from fusion_ui.merging.rules import ParameterRules, check_matches, check_pairs
@@ -29,6 +29,8 @@ from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.measure import cached_path, measure
 from fusion_ui.statistics.sharing import check_holds
 from fusion_ui.statistics.statistic import Statistic, StatisticKind, StatisticSettings
+from fusion_ui.tasks import find_task
+from fusion_ui.tasks.task import Task
 
 VERSION = 1
 """Part of every key: raise it when the same recipe would give other weights than before."""
@@ -68,6 +70,11 @@ class MergePlan:
             tuple(entry.labels.get(label, label) for label in expert.label_names)
             for entry, expert in zip(self.recipe.experts, self.experts, strict=True)
         ]
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Each expert's task."""
+        return [find_task(expert.config) for expert in self.experts]
 
     @property
     def rules(self) -> ParameterRules:
@@ -156,6 +163,7 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
     check_mergeable(headers, heads)
     if base:
         match_base(read_header(base), headers[0])
+    check_tasks(experts, recipe.heads)
     labels = _align(recipe, experts, heads)
     if layer_scaling and (obstacle := layer_scaling.find_obstacle(experts[0].tensors.names, base is not None)):
         raise RecipeError(obstacle)

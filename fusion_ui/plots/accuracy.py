@@ -1,4 +1,4 @@
-"""Accuracy by domain: one group a domain, one colour a method, with intervals and reference marks."""
+"""Scores by domain: one group a domain, one colour a method, with intervals and reference marks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from fusion_ui.plots.style import MARGIN, PATTERNS, SYMBOLS, Figure, escape_text, fade, new_figure
+from fusion_ui.tasks import metric_title
 
-LINES = {"own expert": "dot", "multi-task": "dash"}
+LINES = {"own expert": "dot", "multi-task": "dash", "majority": "dashdot", "chance": "longdash"}
 HEIGHT = 380
 
 
@@ -33,7 +34,21 @@ def accuracy_figure(
         traces.append(trace | (_bar(trace, i, 0.55 / len(marks)) if is_from_zero else _point(trace, rows_of[name], i)))
     out = set(frame.loc[frame["role"] == "out-of-domain", "domain"])
     notes = {name: "<br><i>out of domain</i>" if name in out else "" for name in domains}
-    low = 0.0 if is_from_zero else 0.5 if frame.empty else _floor(float(min(frame["low"])))
+    metrics = {row["domain"]: metric_title(row["metric"]) for row in frame.to_dict("records")}
+    is_one_metric = len(set(metrics.values())) == 1
+    if not is_one_metric:
+        notes = {
+            name: f"<br>{escape_text(metrics[name])}{note}" if name in metrics else note for name, note in notes.items()
+        }
+    low = (
+        min(0.0, _floor(float(min(frame["low"]))))
+        if is_from_zero and len(frame)
+        else 0.0
+        if is_from_zero
+        else 0.5
+        if frame.empty
+        else _floor(float(min(frame["low"])))
+    )
     return new_figure(
         HEIGHT,
         traces,
@@ -45,7 +60,12 @@ def accuracy_figure(
             "zeroline": False,
             "tickangle": 0,
         },
-        yaxis={"range": [low, 1.002], "tickformat": ".0%", "zeroline": False},
+        yaxis={"range": [low, 1.002], "tickformat": ".0%", "zeroline": False}
+        | (
+            {"title": {"text": next(iter(metrics.values())), "standoff": 8}, "automargin": True}
+            if is_one_metric
+            else {}
+        ),
         margin=MARGIN | {"b": 62},  # room for three lines, so that nothing moves when a domain is out
     )
 
@@ -69,14 +89,18 @@ def _marks(
             "color": "rgba(128,128,128,0.8)" if is_bar else color,
         },
         "customdata": [
-            [escape_text(row["domain"])]
-            + [row[key] for key in ("num_correct", "num_examples", "num_total", "low", "high")]
-            + [escape_text(row["split"])]
+            [
+                escape_text(row["domain"]),
+                _count(row),
+                row["low"],
+                row["high"],
+                escape_text(row["split"]),
+                metric_title(row["metric"]),
+            ]
             for row in rows
         ],
-        "hovertemplate": "<b>%{fullData.name}</b><br>%{customdata[0]}, %{customdata[6]} split: %{y:.1%}"
-        "<br>95 % interval %{customdata[4]:.1%} to %{customdata[5]:.1%}"
-        "<br>%{customdata[1]} of %{customdata[2]} right (%{customdata[3]} in all)<extra></extra>",
+        "hovertemplate": "<b>%{fullData.name}</b><br>%{customdata[0]}, %{customdata[4]} split: %{customdata[5]} "
+        "%{y:.1%}<br>95 % interval %{customdata[2]:.1%} to %{customdata[3]:.1%}<br>%{customdata[1]}<extra></extra>",
         "marker": {"color": color},
     }
 
@@ -90,6 +114,14 @@ def _point(trace: dict[str, Any], rows: list[dict[Any, Any]], number: int) -> di
 def _bar(trace: dict[str, Any], number: int, width: float) -> dict[str, Any]:
     pattern = {"shape": PATTERNS[number % len(PATTERNS)], "size": 6, "solidity": 0.25}
     return {"type": "bar", "width": width, "marker": trace["marker"] | {"pattern": pattern}}
+
+
+def _count(row: dict[Any, Any]) -> str:
+    """How many examples were answered, and right where an answer is right or wrong."""
+    num_right, answered, total = row["num_correct"], row["num_examples"], row["num_total"]
+    if num_right is None or num_right != num_right:  # which a table of numbers makes of None
+        return f"{answered:,} of {total:,} sentences"
+    return f"{num_right:.0f} of {answered} right ({total} in all)"
 
 
 def _line(rows: list[dict[Any, Any]], positions: dict[str, int], dash: str) -> dict[str, Any]:
@@ -110,5 +142,10 @@ def _line(rows: list[dict[Any, Any]], positions: dict[str, int], dash: str) -> d
 
 
 def _floor(value: float) -> float:
-    """The next lower multiple of 10 %, so that the axis does not move with every new number."""
-    return max(0.0, math.floor(value * 10 - 0.2) / 10) if math.isfinite(value) else 0.0
+    """The next lower multiple of 10 %, so that the axis does not move with every new number; below 0 only where a
+    correlation is.
+    """
+    if not math.isfinite(value):
+        return 0.0
+    found = math.floor(value * 10 - 0.2) / 10
+    return found if value < 0 else max(0.0, found)

@@ -14,7 +14,7 @@ from fusion_ui.plots.style import CELL_INK, Figure, new_figure
 QUANTITIES = {
     "better": "against the better expert",
     "worse": "against the worse expert",
-    "accuracy": "accuracy itself",
+    "score": "score itself",
 }
 PLACES = {"own": "their own domains", "others": "all other domains"}
 ROW_HEIGHT, LEAST_HEIGHT = 52, 260
@@ -42,7 +42,7 @@ def pairs_figure(frame: pd.DataFrame, experts: Mapping[str, str], quantity: str,
             values[a][b], texts[a][b] = row[quantity], _cell(row, quantity)
             hovers[a][b] = _hover(row, experts, quantity, place)
     found = [row[quantity] for row in rows]
-    is_change = quantity != "accuracy"
+    is_change = quantity != "score"
     most = max([LEAST_SPAN, *map(abs, found)])
     trace: dict[str, Any] = {
         "type": "heatmap",
@@ -78,7 +78,7 @@ def _square(size: int) -> list[list[Any]]:
 
 
 def _cell(row: dict[Any, Any], quantity: str) -> str:
-    if quantity == "accuracy":
+    if quantity == "score":
         return f"{100 * row[quantity]:.1f}"
     text = f"{100 * row[quantity]:+.1f}"
     return f"<b>{text}</b>" if _is_clear(row, quantity) else text
@@ -86,8 +86,8 @@ def _cell(row: dict[Any, Any], quantity: str) -> str:
 
 def _hover(row: dict[Any, Any], experts: Mapping[str, str], quantity: str, place: str) -> str:
     low, high = (100 * row[f"{quantity}{end}"] for end in ("_low", "_high"))
-    if quantity == "accuracy":
-        about = f"accuracy {row[quantity]:.1%}, 95 % interval {low:.1f} to {high:.1f}"
+    if quantity == "score":
+        about = f"score {row[quantity]:.1%}, 95 % interval {low:.1f} to {high:.1f}"
     else:
         about = (
             f"{100 * row[quantity]:+.1f} points {QUANTITIES[quantity]}, paired 95 % interval {low:+.1f} to {high:+.1f}"

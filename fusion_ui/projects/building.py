@@ -19,6 +19,7 @@ from fusion_ui.domains.checks import describe_overlaps, find_duplicates
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError, RecipeError
 from fusion_ui.projects.corpus import split_sentences
+from fusion_ui.projects.measures import task_of
 from fusion_ui.projects.project import Project, ProjectDomain, ProjectExpert, read_split
 from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.sharing import check_belongs
@@ -79,13 +80,18 @@ def use_base(project: Project, checkpoint: Checkpoint) -> Project:
     return replace(project, base=checkpoint.directory, base_source=named)
 
 
-def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tuple[Project, list[str]]:
+def add_domain(
+    project: Project, name: str, source: Domain, folder: Path, metric: str = ""
+) -> tuple[Project, list[str]]:
     """The project with one more domain, cut into calibrate, select and report and written to `folder`; and notes.
 
     A model of the same name, or else the first model without a domain, takes it as its own.
 
+    Args:
+        metric: what it is scored by; empty for the usual metric of its model's task.
+
     Raises:
-        DomainError: the text has no labels or too few sentences.
+        DomainError: the text has no labels or too few sentences, or its model's task has no such metric.
         RecipeError: the name is taken, or there is no room for more.
     """
     if len(project.domains) >= MAX_DOMAINS:
@@ -106,12 +112,14 @@ def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tup
         # All in quotes: pandas writes a lone carriage return without, and no reader can tell it from a row's end.
         rows.to_csv(target / f"{split}.csv", index=False, quoting=csv.QUOTE_ALL)
     files = {split: target / f"{split}.csv" for split in SHARES}
-    # No model is trained on it here, so calibration text stands where a reference model would learn from.
-    parts = files["calibrate"], files["calibrate"], files["select"], files["report"]
-    domain = ProjectDomain(name, name, *parts, pair_column=PAIR_COLUMN if source.pairs else None)
     owner = next((e for e in project.experts if not e.domain and e.name == name), None) or next(
         (e for e in project.experts if not e.domain), None
     )
+    if owner:
+        task_of(owner).find_metric(metric or None)
+    # No model is trained on it here, so calibration text stands where a reference model would learn from.
+    parts = files["calibrate"], files["calibrate"], files["select"], files["report"]
+    domain = ProjectDomain(name, name, *parts, pair_column=PAIR_COLUMN if source.pairs else None, metric=metric or None)
     experts = tuple(replace(e, domain=name) if e is owner else e for e in project.experts)
     notes += _overlaps(project, domain)
     return replace(project, domains=(*project.domains, domain), experts=experts), notes

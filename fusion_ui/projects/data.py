@@ -38,8 +38,11 @@ class DataPlace:
     token: str | None = None
 
 
-def read_data(place: DataPlace, columns: Columns, cache: Path) -> Domain:
+def read_data(place: DataPlace, columns: Columns, cache: Path, has_empty_labels: bool = False) -> Domain:
     """The labelled text; of a hub data set, `MAX_STREAMED` rows from all over it, kept in the directory `cache`.
+
+    Args:
+        has_empty_labels: as of `load_domain`.
 
     Raises:
         DomainError: there is nothing to read, or not in these columns.
@@ -47,7 +50,9 @@ def read_data(place: DataPlace, columns: Columns, cache: Path) -> Domain:
     """
     text, pair, label = columns
     if place.path:
-        return load_domain(place.path, place.path.stem, text, label, pair_column=pair)
+        return load_domain(
+            place.path, place.path.stem, text, label, pair_column=pair, has_empty_labels=has_empty_labels
+        )
     if not place.dataset:
         raise DomainError("Choose a data file, or name a data set on the hub.")
     return read_hub_domain(

@@ -10,7 +10,8 @@ from fusion_ui.checkpoints.compatibility import read_header
 from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import FusionError, RecipeError
-from fusion_ui.merging.labels import Heads, align_labels
+from fusion_ui.merging.labels import Heads, align_labels, check_tasks
+from fusion_ui.projects.measures import task_of
 from fusion_ui.projects.project import Project, ProjectExpert, Renames
 
 MAX_LABEL = 80
@@ -28,7 +29,10 @@ def label_table(project: Project) -> list[LabelRow]:
         for expert in project.experts
         for label in own_labels(expert)
     ]
+    owners = {expert.domain: expert for expert in project.experts}
     for domain in project.domains:
+        if domain.name in owners and not task_of(owners[domain.name]).has_label_answers:
+            continue  # quantities, or several labels in one
         labels = sorted(set(load_domain(domain.report, domain.name).labels))
         if len(labels) <= MAX_DATA_LABELS:
             rows += [(domain.name + DATA, label, dict(domain.labels).get(label, label)) for label in labels]
@@ -71,6 +75,7 @@ def explain_labels(project: Project) -> str:
     experts = [(expert.name, label_names(expert)) for expert in project.experts]
     heads = Heads(project.heads) if project.heads else None
     try:
+        check_tasks([_checkpoint(expert) for expert in project.experts], heads)
         found = align_labels(experts, heads, output_parameters(read_header(_checkpoint(project.experts[0])).shapes))
     except FusionError as error:
         return str(error)

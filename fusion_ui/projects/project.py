@@ -46,6 +46,7 @@ class ProjectDomain:
     Attributes:
         labels: as of `ProjectExpert`, for the labels in the files.
         pair_column: column of the second texts, where the examples are pairs.
+        metric: what answers are scored by; None is the usual metric of the domain's task.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ProjectDomain:
     report: Path
     labels: Renames = ()
     pair_column: str | None = None
+    metric: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,4 +101,5 @@ def read_split(domain: ProjectDomain, split: str) -> Domain:
     """
     found = load_domain(getattr(domain, split), domain.name, title=domain.title, pair_column=domain.pair_column)
     names = dict(domain.labels)
-    return replace(found, labels=tuple(names.get(label, label) for label in found.labels)) if names else found
+    labels = tuple(names.get(label, label) for label in found.labels) if names else found.labels
+    return replace(found, labels=labels, metric=domain.metric)

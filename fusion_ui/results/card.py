@@ -7,11 +7,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from fusion_ui.evaluation.scores import intervals_of, metric_of
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.pinning import slugify
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.results.licences import describe_licences, read_licence, shared_licence
 from fusion_ui.results.numbers import DomainNumbers, format_score
+from fusion_ui.tasks import metric_title
 
 TASK = "text-classification"
 BODY = """# {title} of {names}
@@ -88,7 +90,7 @@ def _metadata(plan: MergePlan, numbers: Sequence[DomainNumbers], licence: str | 
             dataset_type=slugify(row.merge.domain),
             dataset_name=row.title,
             dataset_split=row.merge.split,
-            metric_type="accuracy",
+            metric_type=row.merge.metric,
             metric_value=row.merge.value,
         )
         for row in numbers
@@ -167,15 +169,22 @@ def _base(plan: MergePlan) -> str:
 def _numbers(numbers: Sequence[DomainNumbers]) -> str:
     if not numbers:
         return "Not evaluated."
+    metric = metric_of(row.merge for row in numbers)
     rows = [
         [
-            *(plain(row.title), format_score(row.merge), format_score(row.own), plain(row.merge.split)),
+            *(
+                plain(row.title) + (f", {metric_title(row.merge.metric)}" if metric == "Score" else ""),
+                format_score(row.merge),
+                format_score(row.own),
+                plain(row.merge.split),
+            ),
             *(str(row.merge.num_examples), "yes" if row.expert else "no"),
         ]
         for row in numbers
     ]
     header = ["domain", "this merge", "its own expert", "split", "sentences", "expert in the merge"]
-    return "Accuracy in percent with 95 % Wilson intervals.\n\n" + _table(header, rows)
+    intervals = intervals_of(row.merge for row in numbers)
+    return f"{metric} in percent with {intervals}.\n\n" + _table(header, rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from fusion_ui.results.history import RememberedMerge
 
 @dataclass(frozen=True)
 class MergeDifference:
-    """How much better the first of two merges is.
+    """How much more of its answers are right in the first of two merges.
 
     Attributes:
         mean: over the domains that both answered, with the paired 95 % interval.
@@ -38,7 +38,8 @@ class MergeDifference:
     def detail(self) -> str:
         """By domain, and what it was measured on."""
         parts = [f"{title} {_round(one.value):+.1f} {_interval(one)}" for title, one in self.by_domain]
-        measured = f"{self.num_sentences:,} sentences, {' and '.join(self.splits)} split, paired 95 % intervals"
+        where = f"{self.num_sentences:,} sentences, {' and '.join(self.splits)} split"
+        measured = f"{where}, share of right answers, paired 95 % intervals"
         return f"{'; '.join(parts)}. On {measured}."
 
 
@@ -48,12 +49,12 @@ def compare_merges(first: RememberedMerge, second: RememberedMerge) -> MergeDiff
     Raises:
         RecipeError: there is no such domain.
     """
-    others = {domain.sentences: domain for domain in second.domains}
+    others = {domain.sentences: domain for domain in second.domains if domain.right}
     pairs = [(domain, others[domain.sentences]) for domain in first.domains if domain.sentences in others]
     if not pairs:
         raise RecipeError(
-            f"{first.label} and {second.label} did not answer the same sentences, so they cannot be compared in pairs. "
-            "Choose two merges that were scored on the same text."
+            f"{first.label} and {second.label} did not answer the same sentences, or not with answers that are right "
+            "or wrong, so they cannot be compared in pairs. Choose two merges that were scored on the same text."
         )
     right = [(a.unpack(), b.unpack()) for a, b in pairs]
     mean = paired_difference(tuple(a for a, _ in right), tuple(b for _, b in right))

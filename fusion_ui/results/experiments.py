@@ -14,9 +14,9 @@ from fusion_ui.evaluation.paired import Difference
 from fusion_ui.evaluation.pairs import PairChange, PairResult
 from fusion_ui.evaluation.scores import DomainScore
 
-PAIR_HEADERS = ("Pair", "Accuracy", "vs better", "vs worse")
+PAIR_HEADERS = ("Pair", "Score", "vs better", "vs worse")
 PAIR_COLUMNS = ["first", "second", "where", "split", "num_examples", "detail"]
-PAIR_COLUMNS += [f"{quantity}{end}" for quantity in ("accuracy", "better", "worse") for end in ("", "_low", "_high")]
+PAIR_COLUMNS += [f"{quantity}{end}" for quantity in ("score", "better", "worse") for end in ("", "_low", "_high")]
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
 GROWTH_COLUMNS = ["num_experts", "series", "domain", "role", "split", "num_examples", "value", "low", "high"]
 
@@ -40,18 +40,18 @@ def _pair_record(experts: tuple[str, str], where: str, change: PairChange, title
     low, high = change.interval
     record: dict[str, Any] = {"first": experts[0], "second": experts[1], "where": where}
     record |= {"split": change.merged[0].split, "num_examples": sum(score.num_examples for score in change.merged)}
-    record |= {"accuracy": change.accuracy, "accuracy_low": low, "accuracy_high": high}
+    record |= {"score": change.mean, "score_low": low, "score_high": high}
     for name, against in (("better", change.better), ("worse", change.worse)):
         record |= {name: against.value, f"{name}_low": against.low, f"{name}_high": against.high}
     record["detail"] = [
-        f"{titles.get(m.domain, m.domain)}: {m.value:.1%}, alone {a.value:.1%} and {b.value:.1%}"
+        f"{titles.get(m.domain, m.domain)}: {m.value:.1%}, alone {' and '.join(f'{s.value:.1%}' for s in (a, b) if s)}"
         for m, a, b in zip(change.merged, *change.alone, strict=True)
     ]
     return record
 
 
 def pair_row(result: PairResult, where: str, titles: Mapping[str, str] = NO_TITLES) -> list[str]:
-    """The cells under `PAIR_HEADERS`: accuracy and changes in percent with 95 % intervals.
+    """The cells under `PAIR_HEADERS`: score and changes in percent with 95 % intervals.
 
     Args:
         where: "own" or "others".
@@ -61,7 +61,7 @@ def pair_row(result: PairResult, where: str, titles: Mapping[str, str] = NO_TITL
     name = _join(result.experts, titles)
     if change is None:
         return [name, "-", "-", "-"]
-    return [name, _percent(change.accuracy, *change.interval), _points(change.better), _points(change.worse)]
+    return [name, _percent(change.mean, *change.interval), _points(change.better), _points(change.worse)]
 
 
 def growth_table(points: Iterable[GrowthPoint]) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def growth_table(points: Iterable[GrowthPoint]) -> pd.DataFrame:
         records += [_score_record(count, "domain", score) for score in point.scores.scores]
         means = {"own so far": keep_in_domain(point.scores), "all": point.scores}
         means["ensemble"] = keep_in_domain(point.ensemble) if point.ensemble else None
-        records += [_mean_record(count, series, row) for series, row in means.items() if row is not None]
+        records += [_mean_record(count, series, row) for series, row in means.items() if row and row.scores]
     if points:
         records += [_score_record(len(points[-1].experts), "own expert", score) for score in points[-1].own]
     return pd.DataFrame.from_records(records, columns=GROWTH_COLUMNS)
@@ -100,17 +100,23 @@ def growth_headers(domains: Iterable[str], has_ensemble: bool) -> list[str]:
 
 
 def growth_row(point: GrowthPoint, titles: Mapping[str, str] = NO_TITLES) -> list[str]:
-    """Cells in percent; the means with 95 % intervals, a domain whose expert was not added yet in brackets.
+    """Cells in percent; the means with 95 % intervals, a domain whose expert was not added yet in brackets, one of
+    another task than those that were a dash.
 
     Args:
         titles: expert name -> title; without one the name stands.
     """
     cells = [_join(point.experts, titles), _mean(keep_in_domain(point.scores)), _mean(point.scores)]
-    for score in point.scores.scores:
-        cells.append(f"{100 * score.value:.1f}" if score.role == "in-domain" else f"({100 * score.value:.1f})")
+    scores = {score.domain: score for score in point.scores.scores}
+    for score in map(scores.get, point.domains):
+        cells.append("-" if score is None else _in_or_out(score))
     if point.ensemble:
         cells += [_mean(keep_in_domain(point.ensemble)), _mean(point.ensemble)]
     return cells
+
+
+def _in_or_out(score: DomainScore) -> str:
+    return f"{100 * score.value:.1f}" if score.role == "in-domain" else f"({100 * score.value:.1f})"
 
 
 def _join(experts: Iterable[str], titles: Mapping[str, str]) -> str:
@@ -118,7 +124,7 @@ def _join(experts: Iterable[str], titles: Mapping[str, str]) -> str:
 
 
 def _mean(row: CandidateScores | None) -> str:
-    return _percent(row.mean, *row.interval) if row else "-"
+    return _percent(row.mean, *row.interval) if row and row.scores else "-"
 
 
 def _percent(value: float, low: float, high: float) -> str:

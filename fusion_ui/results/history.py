@@ -34,7 +34,7 @@ class RememberedDomain:
     Attributes:
         sentences: digest of the sentences, their order and their labels; where two merges share it, they can be
             compared sentence by sentence.
-        right: one bit a sentence, packed, as base64.
+        right: one bit a sentence, packed, as base64; empty where answers are not right or wrong.
     """
 
     title: str
@@ -81,7 +81,7 @@ class RememberedMerge:
 
     @property
     def mean(self) -> float:
-        """Mean accuracy, every domain counting the same."""
+        """Mean score, every domain counting the same."""
         return sum(domain.score.value for domain in self.domains) / len(self.domains)
 
     @property
@@ -196,9 +196,11 @@ def remember_domains(row: CandidateScores, evaluation: Evaluation) -> tuple[Reme
     """A complete row's answers. Nothing is computed: every logit is known."""
     *_, logits = row.candidate.stream(evaluation, Progress())
     remembered = []
-    for encoded, score in zip(evaluation.domains, row.scores, strict=True):
-        right = encoded.find_right(logits[encoded.domain.name])
-        packed = base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
+    for encoded, score in zip(row.candidate.answered(evaluation), row.scores, strict=True):
+        packed = ""
+        if encoded.task.has_right_answers:
+            right = encoded.find_right(logits[encoded.domain.name])
+            packed = base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
         identity = f"{encoded.domain.fingerprint} {encoded.targets}".encode()
         digest = hashlib.sha256(identity).hexdigest()[:16]
         remembered.append(RememberedDomain(encoded.domain.title, digest, packed, score))

@@ -12,10 +12,12 @@ from typing import Any
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.evaluation.comparison import CandidateScores
+from fusion_ui.evaluation.scores import intervals_of, metric_of
 from fusion_ui.merging.pinning import pinned_recipe, portable_recipe
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.results.licences import describe_licences, read_licence
 from fusion_ui.settings import ASSETS
+from fusion_ui.tasks import metric_title
 
 TEMPLATE = "report.html"
 PACKAGES = ("torch", "transformers", "safetensors", "huggingface_hub", "plotly")
@@ -52,6 +54,7 @@ def render_report(report: Report) -> str:
     environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
     plan, experts = report.plan, report.plan.experts
     licences = [read_licence(expert) for expert in experts]
+    scores = [score for row in report.rows for score in row.scores]
     recipe = portable_recipe(pinned_recipe(plan)).model_dump(mode="json")
     return environment.get_template(TEMPLATE).render(
         title=report.title,
@@ -63,7 +66,9 @@ def render_report(report: Report) -> str:
         figures=[{"caption": caption} for caption, _ in report.figures],
         drawn=[figure for _, figure in report.figures],
         plotly=Markup(_plotly()),  # a library, not anybody's text
-        domains=list(report.domains.values()),
+        domains=_headers(report),
+        metric=metric_of(scores),
+        intervals=intervals_of(scores),
         rows=[_row(row, report) for row in report.rows],
         read_on=_read_on(report),
         experts=[
@@ -99,6 +104,14 @@ def _settings(plan: MergePlan) -> list[tuple[str, str]]:
 
 def _where(model: Checkpoint) -> tuple[str, str]:
     return (model.source, model.revision) if model.revision else ("not from a hub", "–")
+
+
+def _headers(report: Report) -> list[str]:
+    """The domains' titles, with their metrics where these differ."""
+    metrics = {score.domain: metric_title(score.metric) for row in report.rows for score in row.scores}
+    if len({*metrics.values()}) < 2:
+        return list(report.domains.values())
+    return [", ".join(filter(None, [title, metrics.get(name)])) for name, title in report.domains.items()]
 
 
 def _row(row: CandidateScores, report: Report) -> dict[str, Any]:

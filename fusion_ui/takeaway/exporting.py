@@ -58,7 +58,7 @@ def score_export(
     workspace: Workspace, plan: MergePlan, out: Path, scoring: Scoring, progress: Progress
 ) -> list[DomainNumbers]:
     """Score an exported merge, from its files, and each domain's own expert: the numbers of ``fusion-ui evaluate``."""
-    evaluation = workspace.evaluation_of(scoring.domains, plan)
+    evaluation = workspace.evaluation_of(scoring.domains, plan, scoring.owners)
     experts = {expert.name: number for number, expert in enumerate(plan.experts)}
     whole, numbers = progress.part(0, 0.6), list[DomainNumbers]()
     scores = _score(workspace, exported_candidate(plan, out, scoring.owners), evaluation, scoring.owners, whole)

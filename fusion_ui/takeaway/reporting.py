@@ -7,6 +7,8 @@ from datetime import date
 
 from fusion_ui.domains.domain import Domain
 from fusion_ui.evaluation.comparison import CandidateScores
+from fusion_ui.evaluation.guessing import CHANCE, MAJORITY
+from fusion_ui.evaluation.scores import metric_of
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.accuracy import accuracy_figure
 from fusion_ui.plots.style import Figure
@@ -20,19 +22,20 @@ from fusion_ui.workspace import Workspace
 def evaluate_for_report(
     workspace: Workspace, plan: MergePlan, domains: Sequence[Domain], progress: Progress
 ) -> list[CandidateScores]:
-    """Complete scores of a merge and of each of its experts on every domain."""
+    """Complete scores of a merge and of each of its experts on every domain, and of what needs no model."""
     evaluation, last = workspace.evaluation_of(domains, plan), dict[str, CandidateScores]()
     candidates = [workspace.candidate(plan), *(expert_candidate(plan, i) for i in range(len(plan.experts)))]
+    candidates += [guess for guess in (MAJORITY, CHANCE) if guess.answered(evaluation)]
     for row in workspace.evaluate(candidates, evaluation, [e.name for e in plan.experts], progress):
         last[row.candidate.name] = row
     return list(last.values())
 
 
 def draw_accuracy(rows: Sequence[CandidateScores], domains: Mapping[str, str]) -> tuple[str, Figure]:
-    """The figure of accuracy by domain, with its caption."""
+    """The figure of scores by domain, with its caption."""
     about = ("name", "title", "color", "is_reference")
     table = tidy_table(({name: getattr(row.candidate, name) for name in about}, row.scores) for row in rows)
-    return "Accuracy by domain", accuracy_figure(table, dict(domains))
+    return f"{metric_of(s for row in rows for s in row.scores)} by domain", accuracy_figure(table, dict(domains))
 
 
 def write_report(

@@ -8,11 +8,23 @@ from typing import Any
 from torch import nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.tasks.metrics import Metric
+from fusion_ui.tasks.multi_label import MultiLabelClassification
+from fusion_ui.tasks.regression import Regression
 from fusion_ui.tasks.sequence_classification import SequenceClassification
 from fusion_ui.tasks.task import Task
 
-TASKS: tuple[Task, ...] = (SequenceClassification(),)
+TASKS: tuple[Task, ...] = (Regression(), MultiLabelClassification(), SequenceClassification())
 """In the order in which they are asked whether they serve a model."""
+
+
+METRICS: dict[str, Metric] = {metric.name: metric for task in TASKS for metric in task.metrics}
+"""Name -> a metric of any task."""
+
+
+def metric_title(name: str) -> str:
+    """How people call a metric."""
+    return METRICS[name].title if name in METRICS else name
 
 
 def find_task(config: Mapping[str, Any]) -> Task:

@@ -56,10 +56,14 @@ class Metric:
         if self.is_share:
             num_right, num_all = counts.sum(0).tolist()
             return Score(value, *wilson_interval(round(num_right), round(num_all)))
-        resampled = self.finish(_resamples(len(rows)) @ counts)
+        resampled = self.resample(counts)
         low, high = resampled.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
         # A percentile of a skewed metric may miss the value itself, by little; an interval that does is no use.
         return Score(value, min(low, value), max(high, value))
+
+    def resample(self, counts: Counts) -> Float[Tensor, " resample"]:
+        """The metric of `NUM_RESAMPLES` samples of the examples; of the same ones for all models' answers to them."""
+        return self.finish(_resamples(len(counts)) @ counts)
 
 
 @lru_cache(maxsize=8)
@@ -87,9 +91,16 @@ def share(parts: Float[Tensor, "*resample part"]) -> Float[Tensor, "*resample"]:
     return parts[..., 0] / parts[..., 1]
 
 
+def micro_f1(parts: Float[Tensor, "*resample part"]) -> Float[Tensor, "*resample"]:
+    """F1 of all labels counted together, from (tp, fp, fn) of each label in turn; 0 where there is nothing to find."""
+    hits, wrong, missed = parts.unflatten(-1, (-1, 3)).sum(-2).unbind(-1)
+    total = 2 * hits + wrong + missed
+    return 2 * hits / total.clamp(min=1)
+
+
 def macro_f1(parts: Float[Tensor, "*resample part"]) -> Float[Tensor, "*resample"]:
-    """Mean F1 over the labels that occur in texts or answers, from (tp, fp, fn) of each label in turn."""
+    """Mean F1 over the labels that occur in texts or answers, from (tp, fp, fn) of each in turn; else 0."""
     hits, wrong, missed = parts.unflatten(-1, (-1, 3)).unbind(-1)
     total = 2 * hits + wrong + missed
     f1 = torch.where(total > 0, 2 * hits / total, torch.nan)
-    return f1.nanmean(-1)
+    return f1.nanmean(-1).nan_to_num(0.0)

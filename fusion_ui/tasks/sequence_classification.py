@@ -78,6 +78,10 @@ class SequenceClassification(Task):
         """Whatever no other task serves."""
         return True
 
+    def split_label(self, label: str) -> tuple[str, ...]:
+        """The label."""
+        return (label,)
+
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[int, ...]:
         """The position of each example's label."""
         return domain.encode_labels(label_names)
@@ -99,6 +103,16 @@ class SequenceClassification(Task):
         chosen = find_answers(rows)
         probabilities = find_probabilities(rows).gather(1, chosen[:, None])[:, 0]
         return [Answer(label_names[c], p) for c, p in zip(chosen.tolist(), probabilities.tolist(), strict=True)]
+
+    def constant_answers(self, targets: Sequence[int]) -> dict[int, Tensor]:
+        """Each label that occurs -> rows that always give it."""
+        size = max(targets) + 1
+        labels = torch.eye(size)
+        return {label: labels[label].expand(len(targets), size) for label in sorted(set(targets))}
+
+    def find_probabilities(self, rows: Tensor) -> Float[Tensor, "example label"]:
+        """By softmax over the labels that the model knows."""
+        return find_probabilities(rows)
 
     def describe_target(self, target: int, label_names: tuple[str, ...], tokenizer: Tokenizer) -> str:
         """The label's name."""

@@ -47,6 +47,8 @@ class Task(ABC):
         auto_class: the class of transformers that loads its models.
         metrics: what its answers can be scored by, the usual one first.
         has_label_answers: an answer is one of the model's labels, so answers can be counted in a confusion matrix.
+        has_right_answers: an answer is right or wrong; not where it is a quantity.
+        has_empty_labels: that a text has no label is an answer too, so such rows are not left out.
     """
 
     name: ClassVar[str]
@@ -54,6 +56,8 @@ class Task(ABC):
     auto_class: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
     has_label_answers: ClassVar[bool] = False
+    has_right_answers: ClassVar[bool] = True
+    has_empty_labels: ClassVar[bool] = False
 
     def serves(self, config: Mapping[str, Any]) -> bool:
         """True if a model with this config.json is of this task."""
@@ -98,6 +102,10 @@ class Task(ABC):
         pairs = [domain.pairs[i] for i in indices] if domain.pairs else ()
         return tokenizer.encode([domain.texts[i] for i in indices], pairs)
 
+    def split_label(self, label: str) -> tuple[str, ...]:
+        """The names of a model's labels in what is written as the label of a text; none where it is something else."""
+        return ()
+
     @abstractmethod
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[Target, ...]:
         """What each example should be answered with.
@@ -127,11 +135,19 @@ class Task(ABC):
 
     @abstractmethod
     def find_right(self, rows: Tensor, targets: Sequence[Target]) -> Bool[Tensor, " example"]:
-        """Which examples are answered just as they should be."""
+        """Which examples are answered just as they should be; asked only of a task that has right answers."""
 
     @abstractmethod
     def read_answers(self, rows: Tensor, label_names: tuple[str, ...], tokenizer: Tokenizer) -> list[Answer]:
         """The answers in words."""
+
+    def constant_answers(self, targets: Sequence[Target]) -> dict[Target, Tensor]:
+        """Each target that occurs -> rows that always give it as the answer; empty where targets are no classes."""
+        return {}
+
+    def find_probabilities(self, rows: Tensor) -> Float[Tensor, "example label"] | None:
+        """How probable a model calls each of its labels; None where its outputs are not that."""
+        return None
 
     @abstractmethod
     def describe_target(self, target: Target, label_names: tuple[str, ...], tokenizer: Tokenizer) -> str:

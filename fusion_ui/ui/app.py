@@ -95,7 +95,13 @@ def build_app(workspace: Workspace, project: Project, handlers: Handlers | None 
         bringing = (DemoAlone if is_demo_only else Bringing)(workspace, handlers.sessions, project)
         parameters = {MAIN: fuse.slider, **methods.parameters}
         others = SettingControls(
-            models.num_examples, methods.references, methods.pins, fuse.is_from_zero, exceptions, parameters
+            models.num_examples,
+            methods.references,
+            methods.pins,
+            fuse.is_from_zero,
+            fuse.metric,
+            exceptions,
+            parameters,
         )
         display = wire_project(own, models, methods, others, bringing, toolbar.facts, describe_project, chain)
         wire_takeaway(away, TakingAway(handlers), methods, toolbar.facts, display, chain)
@@ -128,6 +134,7 @@ def _wire(
         methods.pins,
         methods.references,
         fuse.is_from_zero,
+        fuse.metric,
         *exceptions.controls,
         *parameters.values(),
     ]

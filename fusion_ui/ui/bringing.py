@@ -21,10 +21,12 @@ from fusion_ui.projects.building import BASE, add_domain, add_expert, present_mo
 from fusion_ui.projects.data import Columns, DataPlace, look_at, read_data
 from fusion_ui.projects.fetching import check_addition, fetch_model, receive_model
 from fusion_ui.projects.labels import rename_labels
+from fusion_ui.projects.measures import task_of
 from fusion_ui.projects.presets import find_preset, open_preset
 from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub import HubModel, search_models
 from fusion_ui.sources.local import is_directory
+from fusion_ui.tasks import find_task
 from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.ui.placing import take_awaited
 from fusion_ui.ui.request import renew_request
@@ -147,14 +149,16 @@ class Bringing:
         """The first rows of an uploaded file, and a guess at its columns."""
         return preview(Path(path)) if path else None
 
-    def add_data(self, session_id: str | None, where: DataPlace, name: str, columns: Columns) -> list[str]:
+    def add_data(
+        self, session_id: str | None, where: DataPlace, name: str, columns: Columns, metric: str = ""
+    ) -> list[str]:
         """Add a domain from an uploaded file or a hub data set; sentences on what should be known."""
         session = self.sessions.get(session_id)
         self._check_room(session, [where.path] if where.path else [])
-        source = read_data(where, columns, self.workspace.settings.datasets_dir)
-        own, notes = add_domain(
-            session.own, _clean(name) or source.name, source, self.sessions.folder_of(session) / "domains"
-        )
+        has_empty_labels = any(task_of(expert).has_empty_labels for expert in session.own.experts)
+        source = read_data(where, columns, self.workspace.settings.datasets_dir, has_empty_labels)
+        folder = self.sessions.folder_of(session) / "domains"
+        own, notes = add_domain(session.own, _clean(name) or source.name, source, folder, metric)
         self._change(session, own)
         added = own.domains[-1].name
         owner = next((f", the own domain of {e.name}" for e in own.experts if e.domain == added), "")
@@ -223,4 +227,4 @@ def _about(model: Checkpoint) -> str:
     labels = ", ".join(model.label_names[:5]) + (" …" if len(model.label_names) > 5 else "")
     size = sum(file.stat().st_size for file in model.tensors.files)
     at = f" at {model.revision[:8]}" if model.revision else ""
-    return f"{model.architecture}, {format_bytes(size)}, labels {labels}{at}"
+    return f"{model.architecture}, {find_task(model.config).title}, {format_bytes(size)}, labels {labels}{at}"

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate
+from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate, unite_labels
 from fusion_ui.evaluation.combined import ensemble_of
+from fusion_ui.evaluation.guessing import CHANCE, MAJORITY
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.projects.labels import label_names
+from fusion_ui.projects.measures import measure_by
 from fusion_ui.projects.project import Project, read_split
+from fusion_ui.tasks import find_task
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import Workspace
 
@@ -63,6 +66,8 @@ def compare(workspace: Workspace, project: Project, request: FuseRequest, evalua
     if "multitask" in request.references and project.multitask is not None:
         model = Checkpoint("multitask", project.multitask, str(project.multitask))
         candidates.append(checkpoint_candidate("multi-task", "Multi-task model", model, MULTITASK_COLOR, first))
+    if "guesses" in request.references:
+        candidates += [guess for guess in (MAJORITY, CHANCE) if guess.answered(evaluation)]
     domain_of = {expert.name: expert.domain for expert in project.experts}
     return Comparison(tuple(candidates), plans, evaluation, tuple(domain_of[name] for name in request.experts))
 
@@ -72,11 +77,16 @@ def checkpoints_of(project: Project) -> dict[str, Checkpoint]:
     return {e.name: Checkpoint(e.name, e.model, e.source or str(e.model), e.revision) for e in project.experts}
 
 
-def project_evaluation(workspace: Workspace, project: Project, split: str) -> Evaluation:
-    """One split of every domain of a project, as its experts see it."""
-    domains = [read_split(domain, split) for domain in project.domains]
+def project_evaluation(workspace: Workspace, project: Project, split: str, metric: str = "") -> Evaluation:
+    """One split of every domain of a project, as its experts see it.
+
+    Args:
+        metric: what all domains that can be are scored by; empty for each domain's own.
+    """
+    domains = [read_split(domain, split) for domain in measure_by(project, metric).domains]
     names = [label_names(expert) for expert in project.experts]
-    known = {label.casefold(): label for labels in reversed(names) for label in reversed(labels)}
-    own = {expert.domain or expert.name: labels for expert, labels in zip(project.experts, names, strict=True)}
-    first = checkpoints_of(project)[project.experts[0].name]
-    return workspace.evaluation(domains, first, tuple(reversed(known.values())), own)
+    models = checkpoints_of(project)
+    owned = [expert.domain or expert.name for expert in project.experts]
+    own = dict(zip(owned, names, strict=True))
+    tasks = {name: find_task(model.config) for name, model in zip(owned, models.values(), strict=True)}
+    return workspace.evaluation(domains, models[project.experts[0].name], unite_labels(names), own, tasks)

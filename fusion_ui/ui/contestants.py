@@ -11,7 +11,7 @@ from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.methods import find_method, make_method
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.comparison import compare
-from fusion_ui.ui.request import REFERENCES, FuseRequest, Setting
+from fusion_ui.ui.request import DEFAULT_REFERENCES, FuseRequest, Setting
 from fusion_ui.workspace import Workspace
 
 OWN_EXPERT = "own expert"
@@ -59,7 +59,7 @@ def find_contestants(
     Raises:
         RecipeError: a name is not one of `contestant_choices`.
     """
-    comparison = compare(workspace, project, replace(request, references=tuple(REFERENCES)), evaluation)
+    comparison = compare(workspace, project, replace(request, references=DEFAULT_REFERENCES), evaluation)
     candidates = {candidate.name: candidate for candidate in comparison.candidates}
     domains = [domain.name for domain in project.domains]
     own = {e.domain: candidates[f"expert {e.name}"] for e in project.experts if e.domain in domains}

@@ -28,10 +28,10 @@ class Curves:
     """Fills and draws the visitors' curves.
 
     Args:
-        evaluation: one split of a project.
+        evaluation: one split of a project, by a metric.
     """
 
-    def __init__(self, workspace: Workspace, evaluation: Callable[[Project, str], Evaluation]) -> None:
+    def __init__(self, workspace: Workspace, evaluation: Callable[[Project, str, str], Evaluation]) -> None:
         self.workspace, self.evaluation = workspace, evaluation
 
     def choice(self, session: Session) -> CurveChoice:
@@ -44,19 +44,20 @@ class Curves:
         """Keep of the curve what is still of the comparison's experts, data and other candidates."""
         choice = self.choice(session)
         if choice.method in comparison.plans:
-            session.use_curve(_family(comparison.plans[choice.method], choice))
+            session.use_curve(_family(comparison.plans[choice.method], choice, session.request.metric))
         keys = {candidate.name: candidate.key for candidate in comparison.candidates}
         session.curve_levels = {
             name: row
             for name, row in session.curve_levels.items()
-            if keys.get(name) == row.candidate.key or name.startswith("expert ")  # an expert stays as it is
+            if row.is_of(comparison.evaluation)
+            and (keys.get(name) == row.candidate.key or name.startswith("expert "))  # an expert stays as it is
         }
 
     def show_chosen(self, session: Session) -> None:
         """Follow the visitor's choice at once, so that nothing of another curve is drawn as this one."""
         choice = self.choice(session)
         plan = self.workspace.plan(session.request.recipe(session.project, choice.method))
-        session.use_curve(_family(plan, choice))
+        session.use_curve(_family(plan, choice, session.request.metric))
 
     def fill(self, session: Session) -> Generator[Drawn]:
         """Evaluate one value after the other, then what the curve is compared with."""
@@ -71,7 +72,8 @@ class Curves:
         try:
             with session.filling(version, self.workspace.turns.idle_progress()) as progress:
                 progress.check()
-                family, select = _family(plan, choice), self.evaluation(session.project, "select")
+                family = _family(plan, choice, request.metric)
+                select = self.evaluation(session.project, "select", request.metric)
                 if choice.is_relative:
                     request = replace(request, references=(*request.references, "experts"))
                 comparison = compare(self.workspace, session.project, request, select)
@@ -153,9 +155,9 @@ class Curves:
                     yield self.draw(session), self.say(session)
 
 
-def _family(plan: MergePlan, choice: CurveChoice) -> str:
+def _family(plan: MergePlan, choice: CurveChoice, metric: str) -> str:
     """What the curve is of: everything but the parameter that it goes over."""
-    return f"{choice.key} {plan.with_parameters(**{choice.parameter: choice.declared.minimum}).key}"
+    return f"{choice.key} {metric} {plan.with_parameters(**{choice.parameter: choice.declared.minimum}).key}"
 
 
 def _others(comparison: Comparison, choice: CurveChoice) -> list[Candidate]:

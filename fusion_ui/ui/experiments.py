@@ -42,6 +42,7 @@ class Look:
     Attributes:
         experts: in the order of the figure.
         num_results: how many there will be.
+        metric: what their scores are of, as a request has it.
         found: results so far.
         view: what the figure shows of them.
         progress: of the work on more of them, once it has begun.
@@ -50,6 +51,7 @@ class Look:
     project: Project
     experts: Names
     num_results: int
+    metric: str
     view: tuple[str, ...] = ()
     found: list[Any] = field(default_factory=list)
     progress: Progress | None = None
@@ -64,7 +66,7 @@ class Experimenting(LongWork):
         recipe = session.request.recipe(session.project, str(method))
         recipes = pair_recipes(recipe)
         names = tuple(expert.name for expert in recipe.experts)
-        look = session.looks["pairs"] = Look(session.project, names, len(recipes), view)
+        look = session.looks["pairs"] = Look(session.project, names, len(recipes), session.request.metric, view)
         for status in self._stream(session, look, recipe, recipes, run_pairs, "pairs"):
             yield [status, *draw_pairs(look)]
 
@@ -82,7 +84,7 @@ class Experimenting(LongWork):
         recipe = session.request.recipe(session.project, str(method))
         recipes = prefix_recipes(recipe, order)
         names = max(recipes, key=len)
-        look = session.looks["growth"] = Look(session.project, names, len(recipes))
+        look = session.looks["growth"] = Look(session.project, names, len(recipes), session.request.metric)
         titles, domains = expert_titles(look.project), domain_titles(look.project)
         headers = growth_headers(domains.values(), bool(has_ensemble))
         run = partial(run_growth, has_ensemble=bool(has_ensemble))
@@ -130,7 +132,7 @@ class Experimenting(LongWork):
 
         def work(progress: Progress) -> None:
             look.progress = progress
-            for result in run(self._make_experiment(look.project, recipe, recipes), progress):
+            for result in run(self._make_experiment(look, recipe, recipes), progress):
                 look.found.append(result)
 
         def count() -> str:
@@ -149,15 +151,14 @@ class Experimenting(LongWork):
             scored = f"each scored on {sum(sizes):,} sentences of the report split"
             yield render_status(f"{recipe.make_method().describe()}: {look.num_results} {what}, {scored}.")
 
-    def _make_experiment(
-        self, project: Project, recipe: MergeRecipe, recipes: Mapping[Names, MergeRecipe]
-    ) -> Experiment:
+    def _make_experiment(self, look: Look, recipe: MergeRecipe, recipes: Mapping[Names, MergeRecipe]) -> Experiment:
+        project = look.project
         domain_of = {expert.name: expert.domain for expert in project.experts}
         owners = {domain: name for name, domain in domain_of.items() if domain}
         plans = {names: self.workspace.plan(part) for names, part in recipes.items()}
         merges = {names: self.workspace.candidate(plan, owners, is_passing=True) for names, plan in plans.items()}
         experts = expert_candidates(self.workspace.plan(plain_recipe(recipe)))
-        return Experiment(merges, experts, domain_of, self.handlers.evaluation(project, "report"))
+        return Experiment(merges, experts, domain_of, self.handlers.evaluation(project, "report", look.metric))
 
 
 def _put_in_order(project: Project, names: Sequence[str], order: Any) -> dict[str, Any]:

@@ -25,6 +25,10 @@ CALIBRATION = "G_i = X_i^T X_i / N_i: X_i has one row for each of the N_i tokens
 BESIDE = (
     ("Experts themselves", "Every expert on every domain. No merge: it takes as many models as there are experts."),
     ("Ensemble", "All ticked experts answer, and their logits are averaged. As slow as all of them together."),
+    (
+        "Chance and majority",
+        "What needs no model: any label with the same chance, and always the domain's most frequent one. Lines.",
+    ),
     ("Multi-task model", "One model trained on all domains' data together, which needs everybody's data in one place."),
 )
 

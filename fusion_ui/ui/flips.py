@@ -88,11 +88,13 @@ class HoldingAgainst(LongWork):
         (who,) = find_contestants(self.workspace, session.project, session.request, evaluation, (model,))
         if domain not in who.answering:
             raise RecipeError(f"{encoded.domain.title} has no expert of its own. Choose another model.")
+        if not who.answering[domain].answers(encoded):
+            raise RecipeError(f"{who.title} is of another task than {encoded.domain.title}. Choose another model.")
 
         def work(progress: Progress) -> Confusion:
             alone = replace(evaluation, domains=(encoded,))
             logits = collect_logits({domain: who.answering[domain]}, alone, progress)
-            return count_confusion(logits[domain], encoded, evaluation.label_names)
+            return count_confusion(logits[domain], encoded)
 
         with self.workspace.turns.urgent():
             for status, found in self.follow(session, work):

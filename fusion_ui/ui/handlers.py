@@ -59,14 +59,19 @@ class Handlers:
             for at_once in (settings.max_jobs, settings.max_long_jobs)
         )
         self.rehearsals = Rehearsals(settings, project)
-        self._evaluations: OrderedDict[tuple[Project, str], Evaluation] = OrderedDict()
+        self._evaluations: OrderedDict[tuple[Project, str, str], Evaluation] = OrderedDict()
         self.curves = Curves(workspace, self.evaluation)
 
-    def evaluation(self, project: Project, split: str) -> Evaluation:
-        """One split of a project: "report" for headline numbers, "select" for choosing alpha."""
-        found = self._evaluations.get((project, split))
+    def evaluation(self, project: Project, split: str, metric: str = "") -> Evaluation:
+        """One split of a project: "report" for headline numbers, "select" for choosing alpha.
+
+        Args:
+            metric: as a request has it.
+        """
+        key = project, split, metric
+        found = self._evaluations.get(key)
         if found is None:
-            found = self._evaluations[project, split] = project_evaluation(self.workspace, project, split)
+            found = self._evaluations[key] = project_evaluation(self.workspace, *key)
             while len(self._evaluations) > MAX_EVALUATIONS:
                 self._evaluations.popitem(last=False)
         return found
@@ -98,7 +103,8 @@ class Handlers:
         if self.rehearsals.is_due(session.project, request):
             return gr.skip()
         try:
-            comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
+            evaluation = self.evaluation(session.project, "report", request.metric)
+            comparison = compare(self.workspace, session.project, request, evaluation)
             if not all(candidate.is_known(comparison.evaluation) for candidate in comparison.candidates):
                 return gr.skip()
             rows = self.workspace.evaluate(comparison.candidates, comparison.evaluation, comparison.in_domain)
@@ -158,9 +164,11 @@ class Handlers:
         with session.working(version, Progress()) as progress:
             for fraction, message in self.rehearsals.hold(session.project, request, progress):
                 yield _only_status(render_status(message, fraction))
-        comparison = compare(self.workspace, session.project, request, self.evaluation(session.project, "report"))
+        evaluation = self.evaluation(session.project, "report", request.metric)
+        comparison = compare(self.workspace, session.project, request, evaluation)
         session.check(version)
-        session.shown = {c.name: session.shown[c.name] for c in comparison.candidates if c.name in session.shown}
+        names = {candidate.name for candidate in comparison.candidates}
+        session.shown = {n: row for n, row in session.shown.items() if n in names and row.is_of(comparison.evaluation)}
         self.curves.follow(session, comparison)
         unmeasured = comparison.unmeasured(self.workspace)
         session.keep_jobs(version, [plan.family_key for plan in unmeasured.values()])
@@ -270,7 +278,8 @@ def _count(comparison: Comparison, latest: dict[str, Any], waiting: set[str]) ->
     """Share of all sentences of all candidates that were evaluated."""
     rows = [latest[c.name] for c in comparison.candidates if c.name in latest and c.name not in waiting]
     done = sum(score.num_examples for row in rows for score in row.scores)
-    return done / (len(comparison.candidates) * sum(map(len, comparison.evaluation.domains)))
+    asked = (encoded for c in comparison.candidates for encoded in c.answered(comparison.evaluation))
+    return done / max(1, sum(map(len, asked)))
 
 
 def as_message(error: Exception) -> gr.Error:

@@ -146,8 +146,9 @@ def wire_project(
         return handle
 
     def add_data(session_id: str | None, *values: Any) -> list[str]:
-        *place, name, text, pair, label = values
-        return bringing.add_data(session_id, read_place(*place), name, read_columns(text, pair, label))
+        *place, name, text, pair, label, metric = values
+        columns = read_columns(text, pair, label)
+        return bringing.add_data(session_id, read_place(*place), name, columns, str(metric or ""))
 
     def rename(request: gr.Request, rows: list[list[str]]) -> list[Any]:
         try:
@@ -163,7 +164,7 @@ def wire_project(
     if bringing.workspace.settings.demo_only:  # what is not wired has no endpoint either
         return Display(panel, shown, show)
     given_model = [panel.model, panel.model_files, panel.model_name, panel.token, panel.is_base]
-    given_data = [*place_controls(panel), panel.domain_name, *column_controls(panel)]
+    given_data = [*place_controls(panel), panel.domain_name, *column_controls(panel), panel.metric]
     connect(panel.project.input, choosing, [panel.project], "choose_project")
     connect(panel.open_preset.click, stepping(bringing.open_preset), [panel.project, panel.token], "open_preset")
     connect(panel.add_model.click, stepping(bringing.add_model), given_model, "add_model")

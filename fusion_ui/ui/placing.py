@@ -16,6 +16,7 @@ from fusion_ui.errors import FusionError, RecipeError
 from fusion_ui.projects.presets import read_presets
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.panels.exceptions import ExceptionsPanel, show_exceptions
+from fusion_ui.ui.panels.fuse import show_metrics
 from fusion_ui.ui.panels.methods import show_pins
 from fusion_ui.ui.panels.project import OWN
 from fusion_ui.ui.request import FuseRequest
@@ -31,13 +32,14 @@ class SettingControls:
     references: gr.CheckboxGroup
     pins: gr.Dropdown
     is_from_zero: gr.Checkbox
+    metric: gr.Dropdown
     exceptions: ExceptionsPanel
     parameters: dict[tuple[str, str], Component]
 
     @property
     def components(self) -> list[Component]:
         """In the order of `show`."""
-        plain = [self.num_examples, self.references, self.pins, self.is_from_zero]
+        plain = [self.num_examples, self.references, self.pins, self.is_from_zero, self.metric]
         return [*plain, *self.exceptions.controls, *self.parameters.values()]
 
     def show(self, request: FuseRequest, project: Project) -> list[Any]:
@@ -48,6 +50,7 @@ class SettingControls:
             gr.update(value=list(request.references)),
             show_pins(request.pins),
             gr.update(value=request.is_from_zero),
+            show_metrics(request, project),
             *show_exceptions(request, project),
             *(gr.update(value=values[method][name]) for method, name in self.parameters),
         ]

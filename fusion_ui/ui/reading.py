@@ -21,7 +21,7 @@ def make_reader(
     def read(values: tuple[Any, ...], project: Project) -> FuseRequest:
         names = [expert.name for expert in project.experts]
         included, calibration, weights = (values[i * MAX_EXPERTS : i * MAX_EXPERTS + len(names)] for i in range(3))
-        num_examples, methods, pins, references, is_from_zero, *rest = values[3 * MAX_EXPERTS :]
+        num_examples, methods, pins, references, is_from_zero, metric, *rest = values[3 * MAX_EXPERTS :]
         by_method = read_parameters(parameters, rest[num_exceptions:])
         return FuseRequest(
             experts=tuple(name for name, is_included in zip(names, included, strict=True) if is_included),
@@ -31,6 +31,7 @@ def make_reader(
             references=tuple(references or ()),
             parameters=tuple((method, tuple(values.items())) for method, values in by_method.items()),
             is_from_zero=bool(is_from_zero),
+            metric=metric or "",
             pins=parse_pins(pins or ()),
             # A control that was never shown holds nothing.
             weights=tuple((n, w) for n, w in zip(names, weights, strict=True) if w is not None and w != 1),

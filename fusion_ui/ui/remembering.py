@@ -141,7 +141,8 @@ class Remembering:
         if not session.visitor or not complete or session.project is not project:
             return
         try:
-            evaluation = self.handlers.evaluation(project, "report")
+            evaluation = self.handlers.evaluation(project, "report", session.request.metric)
+            complete = {n: row for n, row in complete.items() if row.is_of(evaluation)}
             place = self.place_of(session)
             keys = {name: _key(place, row, evaluation) for name, row in complete.items()}
             if any(session.remembered.get(name) != key for name, key in keys.items()):
@@ -188,7 +189,11 @@ class Remembering:
 
 
 def _key(place: str, row: CandidateScores, evaluation: Evaluation) -> str:
-    sentences = [encoded.domain.fingerprint for encoded in evaluation.domains]
+    # The metric only where it is not the usual one, so that what was remembered before keeps its key.
+    sentences = [
+        d.domain.fingerprint + (f" {d.metric.name}" if d.metric.name != d.task.metrics[0].name else "")
+        for d in evaluation.domains
+    ]
     return hashlib.sha256(json.dumps([place, row.candidate.key, sentences]).encode()).hexdigest()[:24]
 
 

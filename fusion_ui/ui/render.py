@@ -8,12 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from fusion_ui.evaluation.scores import metric_of
 from fusion_ui.plots.accuracy import accuracy_figure
 from fusion_ui.plots.parameter_curve import Level, curve_figure
 from fusion_ui.plots.style import Figure
 from fusion_ui.projects.project import Project
 from fusion_ui.results.curve import curve_table
 from fusion_ui.results.table import tidy_table
+from fusion_ui.tasks import metric_title
 from fusion_ui.ui.comparison import EXPERT_COLOR
 from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.workspace import CandidateScores
@@ -24,7 +26,7 @@ _PLACE = re.compile(r"[^\s'\"]*[\\/]sessions[\\/][0-9]+-[0-9]+[\\/](?:uploads[\\
 def render_accuracy(
     project: Project, shown: dict[str, CandidateScores], stale: frozenset[str], is_from_zero: bool
 ) -> Figure:
-    """The figure of accuracy by domain. Of the experts' numbers only each one's own domain is drawn."""
+    """The figure of scores by domain. Of the experts' numbers only each one's own domain is drawn."""
     rows = [row for name, row in shown.items() if not name.startswith("expert ")]
     frame = score_table(rows)
     own = [_own_score(project, shown, expert.name, expert.domain) for expert in project.experts]
@@ -59,8 +61,17 @@ def render_curve(
 
 
 def render_numbers(project: Project, shown: dict[str, CandidateScores]) -> pd.DataFrame:
-    """The exact numbers: one row a candidate, accuracies in percent, and how far from the domain's own expert."""
-    titles = domain_titles(project)
+    """The exact numbers: one row a candidate, scores in percent, and how far from the domain's own expert.
+
+    A domain's column says its metric where these differ; else the mean's does, unless it is accuracy.
+    """
+    metrics = {score.domain: score.metric for row in shown.values() for score in row.scores}
+    is_plain, only = len({*metrics.values()}) < 2, next(iter(metrics.values()), "accuracy")
+    mean = "Mean" if not is_plain or only == "accuracy" else f"Mean {metric_title(only).lower()}"
+    titles = {
+        name: title if is_plain or name not in metrics else f"{title}, {metric_title(metrics[name])}"
+        for name, title in domain_titles(project).items()
+    }
     records = []
     for row in shown.values():
         values = {score.domain: 100 * score.value for score in row.scores}
@@ -68,11 +79,11 @@ def render_numbers(project: Project, shown: dict[str, CandidateScores]) -> pd.Da
         gaps = [values[d] - 100 * s.value for d, s in own.items() if s is not None and d in values]
         record: dict[str, Any] = {"Model": row.candidate.title}
         record |= {titles[d]: round(value, 1) for d, value in values.items()}
-        record["Mean"] = round(100 * row.mean, 1)
+        record[mean] = round(100 * row.mean, 1)
         record["vs own expert"] = round(sum(gaps) / len(gaps), 1) if gaps else math.nan
         record["Sentences"] = sum(score.num_examples for score in row.scores)
         records.append(record)
-    columns = ["Model", *titles.values(), "Mean", "vs own expert", "Sentences"]
+    columns = ["Model", *titles.values(), mean, "vs own expert", "Sentences"]
     return pd.DataFrame.from_records(records, columns=columns)
 
 
@@ -86,6 +97,11 @@ def render_status(
 def hide_places(sentence: str) -> str:
     """The sentence without the directories in which a visitor's files lie here: they are nobody's business."""
     return _PLACE.sub("", sentence)
+
+
+def shown_metric(shown: dict[str, CandidateScores]) -> str:
+    """What the numbers on the page are."""
+    return metric_of(score for row in shown.values() for score in row.scores)
 
 
 def score_table(rows: list[CandidateScores]) -> pd.DataFrame:

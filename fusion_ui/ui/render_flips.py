@@ -20,17 +20,17 @@ KIND_TITLES: dict[FlipKind, str] = {
 
 
 def render_flips_sentence(report: FlipReport, model: str, other: str) -> dict[str, Any]:
-    """How many sentences flip, and what that does to accuracy."""
+    """How many sentences flip, and what that does to the share of right answers."""
     num_flips = sum(domain.num_flips for domain in report.domains)
     split, clear = report.domains[0].split, report.difference.low > 0 or report.difference.high < 0
     sentence = f"{model} against {other}: {num_flips:,} of {report.num_examples:,} sentences ({split}) flip."
-    detail = f"Mean accuracy {_points(report.difference)}, 95 % paired interval"
+    detail = f"Right answers {_points(report.difference)}, 95 % paired interval"
     return render_status(sentence, None, f"{detail}{'' if clear else ': no clear difference'}.")
 
 
 def render_counts(report: FlipReport) -> dict[str, Any]:
-    """One row a domain: how many flips of each kind, and the difference in accuracy."""
-    headers = ["Domain", "Sentences", *KIND_TITLES.values(), "Accuracy, points [95 %]"]
+    """One row a domain: how many flips of each kind, and the difference in right answers."""
+    headers = ["Domain", "Sentences", *KIND_TITLES.values(), "Right answers, points [95 %]"]
     return {"headers": headers, "rows": [_count_row(domain) for domain in report.domains]}
 
 

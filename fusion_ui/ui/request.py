@@ -14,11 +14,18 @@ from fusion_ui.merging.rules import AS_ASKED, BASE
 from fusion_ui.methods import METHODS, find_method, make_method
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.parameters import declared_parameters, default_values
+from fusion_ui.projects.measures import metric_choices
 from fusion_ui.projects.project import FROM_FILE, Project, ProjectDomain, ProjectExpert
 
 MAX_SIDE_BY_SIDE = 12
 """Methods and pinned settings compared at once: each holds a merged model in memory while it is evaluated."""
-REFERENCES = {"experts": "Experts themselves", "ensemble": "Ensemble", "multitask": "Multi-task model"}
+REFERENCES = {
+    "experts": "Experts themselves",
+    "ensemble": "Ensemble",
+    "multitask": "Multi-task model",
+    "guesses": "Chance and majority",
+}
+DEFAULT_REFERENCES = ("experts", "ensemble", "multitask")
 DEFAULT_METHODS = ("regmean", "simple_mean")
 MAX_SENTENCES = 400
 
@@ -78,6 +85,7 @@ class FuseRequest:
         weights: expert name -> its coefficient; 1 where nothing is said.
         rules: what is merged otherwise than the rest; the first that fits decides.
         layer_scaling: parameters of the step after every method that scales updates by depth; empty without it.
+        metric: what all domains that can be are scored by; empty for each domain's own.
     """
 
     experts: tuple[str, ...]
@@ -91,6 +99,7 @@ class FuseRequest:
     weights: tuple[tuple[str, float], ...] = ()
     rules: tuple[PageRule, ...] = ()
     layer_scaling: Values = ()
+    metric: str = ""
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -166,6 +175,8 @@ class FuseRequest:
             self.recipe(project, method.name, setting.parameters)
             if obstacle := method.find_obstacle(len(self.experts), project.base is not None):
                 raise RecipeError(obstacle)
+        if self.metric and self.metric not in [name for _, name in metric_choices(project)]:
+            raise RecipeError(f"There is no metric {str(self.metric)[:40]!r} for the models of this project.")
         for reference in self.references:
             if reference not in REFERENCES:
                 raise RecipeError(f"There is no reference {str(reference)[:40]!r}.")
@@ -254,6 +265,7 @@ def renew_request(request: FuseRequest, project: Project) -> FuseRequest:
         weights=(),
         rules=(),
         layer_scaling=(),
+        metric=request.metric if request.metric in [name for _, name in metric_choices(project)] else "",
     )
 
 
@@ -265,6 +277,6 @@ def default_request(project: Project) -> FuseRequest:
         calibration=tuple((expert.name, default_calibration(project, expert)) for expert in project.experts),
         num_examples=256,
         methods=DEFAULT_METHODS,
-        references=tuple(REFERENCES),
+        references=DEFAULT_REFERENCES,
         parameters=tuple(parameters.items()),
     )

@@ -59,6 +59,7 @@ class WrittenRequest(BaseModel):
     pins: list[_Pin] = Field(default=[], max_length=MAX_SIDE_BY_SIDE)
     weights: dict[Name, Annotated[float, Field(ge=0, le=MAX_WEIGHT)]] = Field(default={}, max_length=MAX_EXPERTS)
     rules: list[_Rule] = Field(default=[], max_length=64)
+    metric: Name = ""
     layer_scaling: dict[Name, float] = Field(default={}, max_length=len(default_values(LayerScaling)))
 
 
@@ -77,6 +78,7 @@ def describe_request(request: FuseRequest) -> dict[str, Any]:
         "weights": dict(request.weights),
         "rules": [asdict(rule) for rule in request.rules],
         "layer_scaling": dict(request.layer_scaling),
+        "metric": request.metric,
     }
 
 
@@ -115,6 +117,7 @@ def parse_request(value: object, project: Project) -> FuseRequest:
         weights=tuple((n, written.weights[n]) for n in names if written.weights.get(n, 1) != 1),
         rules=tuple(PageRule(rule.parameters, rule.merge, rule.alpha) for rule in written.rules),
         layer_scaling=tuple(written.layer_scaling.items()),
+        metric=written.metric,
     )
     request.check(project)
     return request

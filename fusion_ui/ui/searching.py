@@ -43,7 +43,9 @@ class Searching(LongWork):
         if choice.method not in session.request.methods:
             raise RecipeError("Compare a method with a setting first.")
         plan = self.plan_of(session, choice.method)
-        select, report = (self.handlers.evaluation(session.project, split) for split in ("select", "report"))
+        select, report = (
+            self.handlers.evaluation(session.project, split, session.request.metric) for split in ("select", "report")
+        )
 
         def work(progress: Progress) -> BestValue:
             values, in_domain = sorted(choice.values), self.in_domain_of(session)

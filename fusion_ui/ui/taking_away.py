@@ -17,6 +17,7 @@ from fusion_ui.merging.plan import MergePlan
 from fusion_ui.merging.preflight import format_bytes
 from fusion_ui.merging.recipe import MergeRecipe
 from fusion_ui.progress import Progress
+from fusion_ui.projects.measures import measure_by
 from fusion_ui.projects.origins import name_origins
 from fusion_ui.projects.project import read_split
 from fusion_ui.takeaway.exporting import Scoring
@@ -26,7 +27,7 @@ from fusion_ui.ui.demo_only import refuse
 from fusion_ui.ui.handing_out import handing_out
 from fusion_ui.ui.long_work import LongWork
 from fusion_ui.ui.recipes import apply_recipe, read_uploaded
-from fusion_ui.ui.render import domain_titles, render_accuracy, render_status
+from fusion_ui.ui.render import domain_titles, render_accuracy, render_status, shown_metric
 from fusion_ui.ui.session import Session
 
 SPLIT = "report"
@@ -49,7 +50,8 @@ class TakingAway(LongWork):
 
     def scoring_of(self, session: Session) -> Scoring:
         """The project's report split, and whose own each domain is."""
-        domains = tuple(read_split(domain, SPLIT) for domain in session.project.domains)
+        measured = measure_by(session.project, session.request.metric)
+        domains = tuple(read_split(domain, SPLIT) for domain in measured.domains)
         return Scoring(domains, {e.domain: e.name for e in session.project.experts if e.domain})
 
     def make_zip(self, session_id: str | None, name: str) -> Iterator[list[Any]]:
@@ -107,7 +109,12 @@ class TakingAway(LongWork):
         """The report of what is on the page now."""
         session = self.find_session(session_id)
         plan, project, request = self.plan_of_setting(session, name), session.project, session.request
-        figures = [("Accuracy by domain", render_accuracy(project, session.shown, frozenset(), request.is_from_zero))]
+        figures = [
+            (
+                f"{shown_metric(session.shown)} by domain",
+                render_accuracy(project, session.shown, frozenset(), request.is_from_zero),
+            )
+        ]
         if session.curve:
             curves = self.handlers.curves
             figures.append((f"{curves.choice(session).title}, every value, select split", curves.draw(session)))

@@ -47,7 +47,7 @@ def build_curve_panel(project: Project, start: FuseRequest) -> CurvePanel:
         )
         explanation("curve-parameter", "this list", explain_curve())
     figure = live_figure(
-        render_curve(project, {}, {}, first, current), HEIGHT, "Accuracy for every value of a parameter", "curve"
+        render_curve(project, {}, {}, first, current), HEIGHT, "Scores for every value of a parameter", "curve"
     )
     is_relative = gr.Checkbox(
         first.is_relative, label="Per cent of each domain's own expert", container=False, elem_id="curve-relative"

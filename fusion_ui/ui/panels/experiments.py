@@ -60,7 +60,7 @@ def build_pairs_panel(project: Project) -> PairsPanel:
         with gr.Row(equal_height=True):
             method = _method_choice("pairs-method")
             shown = [(title[:1].upper() + title[1:], name) for name, title in QUANTITIES.items()]
-            quantity = gr.Radio(shown, value="better", label="Show accuracy", elem_id="pairs-quantity")
+            quantity = gr.Radio(shown, value="better", label="Show the score", elem_id="pairs-quantity")
             where = [(title[:1].upper() + title[1:], name) for name, title in PLACES.items()]
             place = gr.Radio(where, value="own", label="On", elem_id="pairs-place")
         run, stop, status = _actions("Merge every pair", PAIRS_HINT, "pairs")
@@ -72,7 +72,7 @@ def build_pairs_panel(project: Project) -> PairsPanel:
                     "Every pair of models",
                     "pairs",
                 )
-                gr.HTML("<p>In points of accuracy. Bold: the paired 95 % interval leaves 0 out.</p>")
+                gr.HTML("<p>In points of the score. Bold: the paired 95 % interval leaves 0 out.</p>")
             with gr.Column(scale=1, min_width=300):
                 table = text_table("pairs-table", "Every pair of models")
     checked: list[Any] = [quantity, place]
@@ -94,12 +94,12 @@ def build_growth_panel(project: Project, start: FuseRequest) -> GrowthPanel:
             with gr.Column(scale=3, min_width=300):
                 run, stop, status = _actions("Add one by one", GROWTH_HINT, "growth")
                 empty = growth_figure(growth_table([]), domain_titles(project), [titles[n] for n in start.experts])
-                figure = live_figure(empty, HEIGHT, "Accuracy while models are added", "growth")
+                figure = live_figure(empty, HEIGHT, "Scores while models are added", "growth")
                 gr.HTML(
                     "<p>95 % intervals. Hollow: the domain's own model is not in the merge yet. "
                     "Dotted: that model alone.</p>"
                 )
-        table = text_table("growth-table", "Accuracy while models are added")
+        table = text_table("growth-table", "Scores while models are added")
     return GrowthPanel(method, order, has_ensemble, run, stop, status, figure, table)
 
 

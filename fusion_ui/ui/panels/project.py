@@ -10,6 +10,7 @@ import gradio as gr
 from fusion_ui.projects.building import MAX_EXPERTS
 from fusion_ui.projects.presets import read_presets
 from fusion_ui.projects.project import Project
+from fusion_ui.tasks import METRICS
 from fusion_ui.ui.controls import live_figure, status_line, text_table
 from fusion_ui.ui.render import render_status
 
@@ -41,6 +42,7 @@ class ProjectPanel:
     config: gr.Dropdown
     split: gr.Dropdown
     domain_name: gr.Textbox
+    metric: gr.Dropdown
     text_column: gr.Dropdown
     pair_column: gr.Dropdown
     label_column: gr.Dropdown
@@ -91,13 +93,14 @@ def build_project_panel(project: Project, allows_folders: bool) -> ProjectPanel:
             with gr.Row():
                 removed = gr.Dropdown([], label="Take out", min_width=120, elem_id="own-removed")
                 remove = gr.Button("Remove", size="sm", min_width=80, scale=0, elem_id="own-remove")
+    *data_controls, metric = data_controls
     data, dataset, look, parts, config, split, domain, text, pair, label, preview, summary, add_domain = data_controls
-    controls: list[Any] = [removed, statistics_of, config, split, text, pair, label, found, heads, chosen]
+    controls: list[Any] = [removed, statistics_of, config, split, text, pair, label, metric, found, heads, chosen]
     for control in controls:
         control.preprocess = lambda payload: payload  # checked where it is used: its choices change with the project
     return ProjectPanel(
         chosen, preset, weighed, open_preset, own, model, found, files, name, token, is_base, check_model, add_model,
-        data, dataset, look, parts, config, split, domain, text, pair, label, preview, summary, add_domain,
+        data, dataset, look, parts, config, split, domain, metric, text, pair, label, preview, summary, add_domain,
         statistics, statistics_of, add_statistics, contents, removed, remove, labels, aligned, heads, message,
     )  # fmt: skip
 
@@ -182,5 +185,7 @@ def _domains() -> tuple:
         label = gr.Dropdown([], label="Label", min_width=90, allow_custom_value=True, elem_id="own-label")
     summary = live_figure({}, 0, "Labels and lengths of this data", "own-summary")
     name = gr.Textbox(label="Name", placeholder="as the model it belongs to", max_length=80, elem_id="own-domain-name")
+    metrics = [("Usual for its model", ""), *((metric.title, metric.name) for metric in METRICS.values())]
+    metric = gr.Dropdown(metrics, value="", label="Scored by", elem_id="own-metric")
     add = gr.Button("Add data", elem_id="own-add-data")
-    return data, dataset, look, parts, config, split, name, text, pair, label, preview, summary, add
+    return data, dataset, look, parts, config, split, name, text, pair, label, preview, summary, add, metric

@@ -15,7 +15,7 @@ from fusion_ui.ui.logging_in import build_login_button
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.request import FuseRequest
 
-FIGURES = (("Accuracy by domain", "accuracy"), ("Every value of α", "curve"), ("Layers", "layers"))
+FIGURES = (("Scores by domain", "accuracy"), ("Every value of α", "curve"), ("Layers", "layers"))
 
 # A file that arrives as text is saved by the browser; nothing of it is drawn, and nothing lies on the server.
 SAVE_TEXT = """

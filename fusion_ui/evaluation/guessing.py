@@ -1,0 +1,64 @@
+"""What nobody needs a model for: guessing labels at random, and always giving the most frequent one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fusion_ui.evaluation.candidates import Candidate, Evaluation
+from fusion_ui.evaluation.scores import DomainScore, Role
+from fusion_ui.evaluation.stream import EncodedDomain, Logits
+from fusion_ui.progress import Progress
+
+GUESS_COLOR = "#8a8f98"
+
+
+@dataclass(frozen=True, eq=False)
+class Guess(Candidate):
+    """Answers that do not depend on the text. They are scored from a domain's labels and are no logits.
+
+    Attributes:
+        is_majority: always the most frequent label of the domain; otherwise any of the labels that occur in it with
+            the same chance, whose expected counts are the mean of what always giving one of them counts. The expected
+            accuracy is so 1 / number of labels.
+    """
+
+    is_majority: bool
+
+    def answers(self, encoded: EncodedDomain) -> bool:
+        """True where answers are single labels and the right ones are known."""
+        return bool(encoded.targets) and bool(encoded.task.constant_answers(encoded.targets))
+
+    def is_known(self, evaluation: Evaluation) -> bool:
+        """True: nothing is computed."""
+        return True
+
+    def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
+        """One step, in which every example is answered."""
+        yield {encoded.domain.name: torch.zeros(len(encoded), 1) for encoded in self.answered(evaluation)}
+
+    def score(self, encoded: EncodedDomain, rows: Tensor, is_in_domain: bool) -> DomainScore:
+        """The metric of these answers on all of a domain; it is exact and has no interval."""
+        metric, about = encoded.metric, encoded.domain
+        constant = encoded.task.constant_answers(encoded.targets)
+        if self.is_majority:
+            constant = {label: constant[label] for label in [find_majority(encoded)]}
+        sums = [metric.count(answers, encoded.targets).double().sum(0) for answers in constant.values()]
+        value = float(metric.finish(torch.stack(sums).mean(0)))
+        role = Role.IN_DOMAIN if is_in_domain else Role.OUT_OF_DOMAIN
+        count = len(encoded)
+        return DomainScore(about.name, about.split, role, value, None, count, count, value, value, metric.name)
+
+
+def find_majority(encoded: EncodedDomain) -> int:
+    """The position of a domain's most frequent label; of equals the first."""
+    counts = Counter(encoded.targets)
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+CHANCE = Guess("chance", "Chance", "chance", GUESS_COLOR, True, is_majority=False)
+MAJORITY = Guess("majority", "Majority class", "majority", GUESS_COLOR, True, is_majority=True)

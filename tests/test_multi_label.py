@@ -1,0 +1,181 @@
+"""Multi-label classification: F1 counted by hand, Fisher information by brute force, and runs through the workspace."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import random_texts, random_tokens, tiny_bert, write_model
+from torch import Tensor, nn
+
+from fusion_ui.domains.batches import EncodedText
+from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.loaders import load_domain
+from fusion_ui.evaluation.references import ensemble_of, expert_candidates
+from fusion_ui.evaluation.typed_text import Example, answer_examples
+from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
+from fusion_ui.progress import Progress
+from fusion_ui.statistics.fisher import accumulate_fisher
+from fusion_ui.tasks.multi_label import MultiLabelClassification
+from fusion_ui.tasks.tokenizer import Tokenizer
+from fusion_ui.workspace import Workspace
+
+LABELS = ("anger", "joy", "fear")
+TASK = MultiLabelClassification()
+NO_TOKENIZER = Tokenizer.__new__(Tokenizer)  # labels need none
+
+
+def fisher_by_hand(
+    model: nn.Module, texts: Sequence[EncodedText], log_terms: Callable[[Tensor], list[tuple[Tensor, float]]]
+) -> dict[str, Tensor]:
+    """The mean over texts of weighted squared gradients, by plain autograd."""
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    model.requires_grad_(True)
+    for text in texts:
+        logits: Any = model(torch.tensor([text.ids])).logits[0]
+        for term, weight in log_terms(logits):
+            gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+            for name, gradient in zip(names, gradients, strict=True):
+                if gradient is not None:
+                    total[name] += weight * gradient.square() / len(texts)
+    model.requires_grad_(False)
+    return total
+
+
+def all_answers(logits: Tensor) -> list[tuple[Tensor, float]]:
+    """log p(y|x) of every set of labels y, and p(y|x)."""
+    terms = []
+    for chosen in product([0.0, 1.0], repeat=len(logits)):
+        y = torch.tensor(chosen)
+        log_p = (y * nn.functional.logsigmoid(logits) + (1 - y) * nn.functional.logsigmoid(-logits)).sum()
+        terms.append((log_p, float(log_p.detach().exp())))
+    return terms
+
+
+def test_the_fisher_information_is_the_mean_over_every_set_of_labels():
+    model, texts = tiny_bert(0, labels=LABELS), [EncodedText(ids) for ids in random_tokens(3)]
+    found = accumulate_fisher(TASK, model, texts, Progress())
+    for name, expected in fisher_by_hand(model, texts, all_answers).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-7, msg=name)
+
+
+examples = st.lists(
+    st.tuples(st.lists(st.booleans(), min_size=3, max_size=3), st.sets(st.integers(0, 2))), min_size=1, max_size=12
+)
+
+
+@given(rows=examples)
+def test_the_metrics_are_those_counted_by_hand(rows: list[tuple[list[bool], set[int]]]):
+    logits = torch.tensor([[1.0 if given_ else -1.0 for given_ in row] for row, _ in rows])
+    targets = [tuple(sorted(labels)) for _, labels in rows]
+    counts = []
+    for label in range(3):
+        pairs = [(row[label], label in labels) for row, labels in rows]
+        counts.append([sum(p == kind for p in pairs) for kind in ((True, True), (True, False), (False, True))])
+    each = [2 * hits / (2 * hits + wrong + missed) for hits, wrong, missed in counts if hits + wrong + missed]
+    hits, wrong, missed = map(sum, zip(*counts, strict=True))
+    expected = {
+        "macro_f1": sum(each) / len(each) if each else 0.0,
+        "micro_f1": 2 * hits / max(1, 2 * hits + wrong + missed),
+        "subset_accuracy": sum({i for i, is_ in enumerate(row) if is_} == labels for row, labels in rows) / len(rows),
+    }
+    for metric in TASK.metrics:
+        score = metric.score(logits, targets)
+        assert score.value == pytest.approx(expected[metric.name]), metric.name
+        assert score.low <= score.value <= score.high
+
+
+def test_the_threshold_decides_what_is_given():
+    row = torch.tensor([[0.0, 1.0, 2.0]])  # probabilities 0.5, 0.73, 0.88
+    names = [MultiLabelClassification(t).read_answers(row, LABELS, NO_TOKENIZER)[0].label for t in (0.4, 0.5, 0.8, 0.9)]
+    assert names == ["anger, joy, fear", "joy, fear", "fear", "none of them"]
+    assert MultiLabelClassification(0.8).metrics[2].score(row, [(2,)]).value == 1
+
+
+def multi_label_bert(seed: int, labels: Sequence[str] = LABELS) -> Any:
+    model: Any = tiny_bert(seed, labels=labels)
+    model.config.problem_type = "multi_label_classification"
+    return model
+
+
+def write_lists(path: Path, num_texts: int, seed: int) -> Path:
+    generator = random.Random(seed)
+    rows = [
+        {"text": text, "label": generator.sample(LABELS, k=generator.randint(0, 3))}
+        for text in random_texts(num_texts, seed)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+def recipe_of(folder: Path, models: Sequence[Path], **change: object) -> MergeRecipe:
+    data = write_lists(folder / "calibrate.jsonl", 12, seed=5)
+    experts = [{"name": m.name, "model": str(m), "calibration": {"data": str(data)}} for m in models]
+    return parse_recipe({"method": "regmean", "experts": experts} | change)
+
+
+@pytest.mark.parametrize("method", ["regmean", "fisher", "simple_mean"])
+def test_a_merge_scores_as_transformers_alone_would(method: str, settings, tmp_path: Path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    models = [write_model(tmp_path / f"m{i}", multi_label_bert(i)) for i in range(2)]
+    workspace = Workspace(settings)
+    plan = workspace.plan(recipe_of(tmp_path, models, method=method))
+    domain = load_domain(write_lists(tmp_path / "report.jsonl", 30, seed=7), "news")
+    assert len(domain.texts) == 30, "a text without labels is kept"
+    evaluation = workspace.evaluation_of([domain], plan)
+    *_, found = workspace.evaluate([workspace.candidate(plan)], evaluation, [])
+    workspace.export(plan, tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
+    batch = AutoTokenizer.from_pretrained(tmp_path / "out")(
+        [row["text"] for row in rows], padding=True, return_tensors="pt"
+    )
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert model.config.problem_type == "multi_label_classification"
+    given_ = (model(**batch).logits.sigmoid() > 0.5).tolist()
+    each = []
+    for i, label in enumerate(LABELS):
+        hits = sum(g[i] and label in row["label"] for g, row in zip(given_, rows, strict=True))
+        apart = sum(g[i] != (label in row["label"]) for g, row in zip(given_, rows, strict=True))
+        each.append(2 * hits / (2 * hits + apart))
+    assert (found.scores[0].metric, found.scores[0].value) == ("macro_f1", pytest.approx(sum(each) / 3))
+
+
+def test_identical_experts_give_back_the_experts_metric_and_heads_unite(settings, tmp_path: Path):
+    models = [write_model(tmp_path / name, multi_label_bert(0)) for name in ("a", "b")]
+    workspace = Workspace(settings)
+    domain = load_domain(write_lists(tmp_path / "report.jsonl", 30, seed=7), "news")
+    plan = workspace.plan(recipe_of(tmp_path, models, method="simple_mean"))
+    evaluation = workspace.evaluation_of([domain], plan)
+    experts = [*expert_candidates(plan).values()]
+    rows = {}
+    for row in workspace.evaluate([workspace.candidate(plan), *experts, ensemble_of(experts)], evaluation, []):
+        rows[row.candidate.name] = row.scores[0].value
+    assert len({*rows.values()}) == 1
+    other = write_model(tmp_path / "c", multi_label_bert(1, ("joy", "sadness")))
+    union = workspace.plan(recipe_of(tmp_path, [models[0], other], heads="union", method="simple_mean"))
+    assert union.labels.names == (*LABELS, "sadness")
+    *_, merged = workspace.evaluate([workspace.candidate(union)], workspace.evaluation_of([domain], union), [])
+    assert 0 <= merged.scores[0].value <= 1
+    typed = answer_examples([Example("w1 w2")], [workspace.candidate(union)], evaluation, Progress())
+    assert typed.answers[0][0].label and not typed.probabilities.isnan().any()
+
+
+def test_labels_are_read_from_lists_and_from_text(settings, tmp_path: Path):
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\nw1,\"joy, fear\"\nw2,joy;anger\nw3,fear|joy\nw4,\nw5,\"['joy', 'anger']\"\nw6,[]\n")
+    domain = load_domain(path, "d", has_empty_labels=True)
+    targets = TASK.read_targets(domain, LABELS, NO_TOKENIZER)
+    assert targets == ((1, 2), (0, 1), (1, 2), (), (0, 1), ())
+    assert len(load_domain(path, "d").texts) == 5, "elsewhere an empty label is a missing one"
+    numbers = Domain("d", "d", "s", ("a", "b"), ("0\x1f2", "1"))
+    assert TASK.read_targets(numbers, LABELS, NO_TOKENIZER) == ((0, 2), (1,))
