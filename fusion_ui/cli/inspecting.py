@@ -93,7 +93,7 @@ def _print(found: dict[str, Any]) -> None:
         print("  " + " | ".join(one_line(cell) for cell in row))
     counts = list(found["num_by_label"].items())
     for label, count in counts[:MAX_LABELS]:
-        print(f"{count / found['num_rows']:7.1%}     {one_line(label)} ({count:,})")
+        print(f"{count / (found['num_words'] or found['num_rows']):7.1%}     {one_line(label)} ({count:,})")
     if len(counts) > MAX_LABELS:
         print(f"            and {len(counts) - MAX_LABELS:,} labels more")
     if tokens := found["tokens"]:

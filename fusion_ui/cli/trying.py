@@ -50,4 +50,5 @@ def try_it(
         print(f"  {found.note(example['num_tokens'])}")
         for model in example["models"]:
             shown = {name: "-" if p is None else f"{p:.1%}" for name, p in model["probabilities"].items()}
-            print(f"  {model['title']:<{width}}  {'  '.join(f'{one_line(name)} {p}' for name, p in shown.items())}")
+            said = "  ".join(f"{one_line(name)} {p}" for name, p in shown.items()) or one_line(model["answer"])
+            print(f"  {model['title']:<{width}}  {said}")

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fusion_ui.domains.cells import cell_text, is_nested, label_name
 from fusion_ui.domains.column_names import looks_like_data
 from fusion_ui.domains.data_files import is_delimited, read_table
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.items import read_label, read_text, show_items
 from fusion_ui.domains.table import Table
 from fusion_ui.errors import DomainError
 
@@ -25,7 +25,7 @@ def load_domain(
     *,
     pair_column: str | None = None,
 ) -> Domain:
-    """Read a CSV, TSV, JSONL, JSON or Parquet file. Rows without text or label are left out, which a note counts.
+    """Read a data file of any format. Rows without text or label are left out, which a note counts.
 
     Args:
         text_column: its name, or ``#1`` for the first column of a CSV or TSV file whose first row is already data.
@@ -42,7 +42,7 @@ def load_domain(
     positions = [_find_column(path, table, column) for column in columns]
     if not table.num_rows:
         raise DomainError(f"{path} has no rows. Add rows under the names of its columns.")
-    readers = [cell_text] * (len(columns) - bool(label_column)) + [label_name] * bool(label_column)
+    readers = [read_text] * (len(columns) - bool(label_column)) + [read_label] * bool(label_column)
     cells = [
         _read_cells(path, column, table.column(position), read)
         for column, position, read in zip(columns, positions, readers, strict=True)
@@ -52,7 +52,7 @@ def load_domain(
     pairs = others[0] if pair_column else ()
     labels = others[-1] if label_column else ()
     classes = set(labels)
-    one_class = (f"Every row has the label {classes.pop()[:80]!r}.",) if len(classes) == 1 else ()
+    one_class = (f"Every row has the label {show_items(classes.pop())[:80]!r}.",) if len(classes) == 1 else ()
     return Domain(name, title or name, path.stem, texts, labels, pairs, (*table.notes, *left_out, *one_class))
 
 
@@ -77,20 +77,21 @@ def _find_column(path: Path, table: Table, column: str) -> int:
 def _read_cells(
     path: Path, column: str, cells: Sequence[object], read: Callable[[object], str | None]
 ) -> list[str | None]:
-    """Each cell as text, None where it is missing."""
+    """Each cell as text, lists as `join_items` gives them, None where it is missing."""
     texts = []
     for row, cell in enumerate(cells, start=1):
-        if is_nested(cell):
-            raise DomainError(
-                f"{path} has a {type(cell).__name__} in the column {column!r} of row {row}: {str(cell)[:80]}. "
-                f"Write one text or number there, or choose another column."
-            )
         try:
             texts.append(read(cell))
         except UnicodeDecodeError:
             raise DomainError(
                 f"{path} has bytes that are not UTF-8 text in the column {column!r} of row {row}: {str(cell)[:80]}. "
                 f"Choose a column of text."
+            ) from None
+        except ValueError:
+            kind = "dict" if isinstance(cell, dict) else "list with more than texts and numbers"
+            raise DomainError(
+                f"{path} has a {kind} in the column {column!r} of row {row}: {str(cell)[:80]}. "
+                f"Write one text or number there, or a list of them, or choose another column."
             ) from None
     return texts
 

@@ -71,7 +71,7 @@ def make_evaluation(
     """
     task, tokenizer = find_task(checkpoint.config), Tokenizer(checkpoint, settings.max_tokens_per_text)
     label_names = label_names or checkpoint.label_names
-    named = (name_numbers(domain, label_names, own_labels) for domain in domains)
+    named = (name_numbers(domain, label_names, own_labels, task.split_label) for domain in domains)
     encoded = tuple(encode_domain(domain, task, tokenizer, label_names) for domain in named)
     key = f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}"
     return Evaluation(encoded, label_names, task, tokenizer, key, store, settings.max_tokens_per_batch)

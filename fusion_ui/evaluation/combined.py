@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from fusion_ui.domains.domain import Domain
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel
-from fusion_ui.evaluation.stream import Logits
+from fusion_ui.evaluation.stream import EncodedDomain, Logits
 from fusion_ui.progress import Progress
 from fusion_ui.tasks.task import Task
 
@@ -60,7 +59,7 @@ class OwnHeads(Candidate):
         return all(member.is_known(part) for member, part in self._parts(evaluation))
 
     def _parts(self, evaluation: Evaluation) -> list[tuple[SingleModel, Evaluation]]:
-        owners = [self._owner(encoded.domain) for encoded in evaluation.domains]
+        owners = [self._owner(encoded) for encoded in evaluation.domains]
         return [
             (member, replace(evaluation, domains=tuple(
                 d for d, owner in zip(evaluation.domains, owners, strict=True) if owner is member
@@ -68,9 +67,10 @@ class OwnHeads(Candidate):
             for member in self.members
         ]  # fmt: skip
 
-    def _owner(self, domain: Domain) -> SingleModel:
+    def _owner(self, encoded: EncodedDomain) -> SingleModel:
         """The head of the domain's own expert or of that name, else the first that knows all its labels, else any."""
-        labels = {label.casefold() for label in domain.labels}
+        domain = encoded.domain
+        labels = {name.casefold() for label in set(domain.labels) for name in encoded.task.split_label(label)}
         own = self.owners.get(domain.name, domain.name)
         named = [member for member in self.members if member.name == own]
         knowing = [m for m in self.members if labels <= {label.casefold() for label in m.label_names}]

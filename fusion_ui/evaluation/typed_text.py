@@ -18,7 +18,7 @@ from fusion_ui.evaluation.combined import OwnHeads
 from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain
 from fusion_ui.progress import Progress
-from fusion_ui.tasks.sequence_classification import find_probabilities
+from fusion_ui.tasks.task import Answer
 
 MAX_EXAMPLES, MAX_CHARACTERS = 20, 2_000
 """Sentences that are answered at once, and the length of one, or of both of a pair."""
@@ -41,6 +41,8 @@ class TypedAnswers:
         num_tokens: of each example before any was cut, special tokens included.
         max_tokens: that a model reads; the rest is cut.
         models: who answered.
+        label_names: none where an answer is something else than one of the model's labels.
+        answers: of each model, to each example, in words.
         probabilities: NaN for a label that a model does not know.
     """
 
@@ -49,6 +51,7 @@ class TypedAnswers:
     max_tokens: int
     label_names: tuple[str, ...]
     models: tuple[Candidate, ...]
+    answers: tuple[tuple[Answer, ...], ...]
     probabilities: Float[Tensor, "model example label"]
 
     def note(self, num_tokens: int) -> str:
@@ -66,8 +69,9 @@ class TypedAnswers:
                 "num_tokens": self.num_tokens[i],
                 "is_cut": self.num_tokens[i] > self.max_tokens,
                 "models": [
-                    {"name": model.name, "title": model.title, "probabilities": self._by_label(rows[i].tolist())}
-                    for model, rows in zip(self.models, self.probabilities, strict=True)
+                    {"name": model.name, "title": model.title, "answer": answers[i].label}
+                    | {"probabilities": self._by_label(rows[i].tolist())}
+                    for model, answers, rows in zip(self.models, self.answers, self.probabilities, strict=True)
                 ],
             }
             for i, example in enumerate(self.examples)
@@ -111,20 +115,23 @@ def answer_examples(
     Raises:
         StoppedError: `progress` was stopped.
     """
-    tokenizer, models = evaluation.tokenizer, tuple(_apart(candidates))
-    texts = tuple(tokenizer.encode([e.text], [e.pair] if e.pair else [])[0] for e in examples)
+    tokenizer, task, models = evaluation.tokenizer, evaluation.task, tuple(_apart(candidates))
+    typed = [Domain(NAME, NAME, NAME, (e.text,), (), (e.pair,) if e.pair else ()) for e in examples]
+    texts = tuple(task.encode(domain, [0], tokenizer)[0] for domain in typed)
     counts = tuple(tokenizer.count_tokens([e.text], [e.pair] if e.pair else [])[0] for e in examples)
     domain = Domain(NAME, NAME, NAME, tuple(e.text for e in examples), ())
-    encoded = EncodedDomain(domain, texts, (), tuple(range(len(texts))), evaluation.task, evaluation.task.metrics[0])
-    alone, found = replace(evaluation, domains=(encoded,), store=LogitsMemory()), []
+    encoded = EncodedDomain(domain, texts, (), tuple(range(len(texts))), task, task.metrics[0])
+    alone, answers, found = replace(evaluation, domains=(encoded,), store=LogitsMemory()), [], []
     for i, model in enumerate(models):
         part = progress.part(i / len(models), (i + 1) / len(models))
         part.report(0.0, model.title)
         *_, last = model.stream(alone, part)
-        found.append(find_probabilities(last[NAME]))
-    return TypedAnswers(
-        tuple(examples), counts, tokenizer.max_tokens, evaluation.label_names, models, torch.stack(found)
-    )
+        said = zip(examples, task.read_answers(last[NAME], evaluation.label_names, tokenizer), strict=True)
+        answers.append(tuple(replace(answer, label=task.explain(e.text, answer.label)) for e, answer in said))
+        found.append(task.find_probabilities(last[NAME]))
+    names = () if None in found else evaluation.label_names
+    probabilities = torch.stack(found) if names else torch.empty(len(models), len(texts), 0)
+    return TypedAnswers(tuple(examples), counts, tokenizer.max_tokens, names, models, tuple(answers), probabilities)
 
 
 def _apart(candidates: Sequence[Candidate]) -> list[Candidate]:

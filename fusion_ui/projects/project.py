@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.items import rename_items
 from fusion_ui.domains.loaders import load_domain
 
 SPLITS = ("train", "calibrate", "select", "report")
@@ -99,4 +100,4 @@ def read_split(domain: ProjectDomain, split: str) -> Domain:
     """
     found = load_domain(getattr(domain, split), domain.name, title=domain.title, pair_column=domain.pair_column)
     names = dict(domain.labels)
-    return replace(found, labels=tuple(names.get(label, label) for label in found.labels)) if names else found
+    return replace(found, labels=tuple(rename_items(label, names) for label in found.labels)) if names else found

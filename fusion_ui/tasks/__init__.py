@@ -10,8 +10,9 @@ from torch import nn
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.tasks.sequence_classification import SequenceClassification
 from fusion_ui.tasks.task import Task
+from fusion_ui.tasks.token_classification import TokenClassification
 
-TASKS: tuple[Task, ...] = (SequenceClassification(),)
+TASKS: tuple[Task, ...] = (TokenClassification(), SequenceClassification())
 """In the order in which they are asked whether they serve a model."""
 
 

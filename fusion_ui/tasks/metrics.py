@@ -87,6 +87,13 @@ def share(parts: Float[Tensor, "*resample part"]) -> Float[Tensor, "*resample"]:
     return parts[..., 0] / parts[..., 1]
 
 
+def micro_f1(parts: Float[Tensor, "*resample part"]) -> Float[Tensor, "*resample"]:
+    """F1 of all labels counted together, from (tp, fp, fn) of each label in turn; 0 where there is nothing to find."""
+    hits, wrong, missed = parts.unflatten(-1, (-1, 3)).sum(-2).unbind(-1)
+    total = 2 * hits + wrong + missed
+    return 2 * hits / total.clamp(min=1)
+
+
 def macro_f1(parts: Float[Tensor, "*resample part"]) -> Float[Tensor, "*resample"]:
     """Mean F1 over the labels that occur in texts or answers, from (tp, fp, fn) of each label in turn."""
     hits, wrong, missed = parts.unflatten(-1, (-1, 3)).unbind(-1)

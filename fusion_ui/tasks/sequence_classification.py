@@ -17,12 +17,12 @@ from fusion_ui.tasks.task import Answer, Task
 from fusion_ui.tasks.tokenizer import Tokenizer
 
 
-def find_answers(rows: Float[Tensor, "example label"]) -> Int[Tensor, " example"]:
-    """Position of the label that each example is answered with; NaN stands for a label that the model does not know."""
+def find_answers(rows: Float[Tensor, "*example label"]) -> Int[Tensor, "*example"]:
+    """Position of the label that each example, or word, is answered with; NaN is of a label that nobody knows."""
     return rows.nan_to_num(nan=-torch.inf).argmax(-1)
 
 
-def find_probabilities(rows: Float[Tensor, "example label"]) -> Float[Tensor, "example label"]:
+def find_probabilities(rows: Float[Tensor, "*example label"]) -> Float[Tensor, "*example label"]:
     """Probability of every label, by softmax over the labels that the model knows; NaN for the others."""
     is_unknown = rows.isnan()
     return rows.masked_fill(is_unknown, -torch.inf).softmax(-1).masked_fill(is_unknown, torch.nan)
@@ -78,6 +78,10 @@ class SequenceClassification(Task):
         """Whatever no other task serves."""
         return True
 
+    def split_label(self, label: str) -> tuple[str, ...]:
+        """The label."""
+        return (label,)
+
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[int, ...]:
         """The position of each example's label."""
         return domain.encode_labels(label_names)
@@ -99,6 +103,10 @@ class SequenceClassification(Task):
         chosen = find_answers(rows)
         probabilities = find_probabilities(rows).gather(1, chosen[:, None])[:, 0]
         return [Answer(label_names[c], p) for c, p in zip(chosen.tolist(), probabilities.tolist(), strict=True)]
+
+    def find_probabilities(self, rows: Tensor) -> Float[Tensor, "example label"]:
+        """By softmax over the labels that the model knows."""
+        return find_probabilities(rows)
 
     def describe_target(self, target: int, label_names: tuple[str, ...], tokenizer: Tokenizer) -> str:
         """The label's name."""

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.loading import auto_class_of, load_pretrained
 from fusion_ui.domains.batches import Batch, EncodedText
+from fusion_ui.domains.cells import is_list
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.items import show_items
 from fusion_ui.errors import CheckpointError, DomainError
 from fusion_ui.tasks.inputs import model_inputs
 from fusion_ui.tasks.metrics import Metric
@@ -77,8 +79,8 @@ class Task(ABC):
             )
         return model.eval().requires_grad_(False)
 
-    def find_metric(self, name: str | None) -> Metric:
-        """The metric of that name; None is the usual one.
+    def find_metric(self, name: str | None, label_names: tuple[str, ...] = ()) -> Metric:
+        """The metric of that name, for answers among those labels; None is the usual one.
 
         Raises:
             DomainError: the task has no such metric.
@@ -95,8 +97,18 @@ class Task(ABC):
         Raises:
             DomainError: an example cannot be read for this task.
         """
+        for part in (domain.texts, domain.pairs):
+            if (words := next((part[i] for i in indices if part and is_list(part[i])), None)) is not None:
+                raise DomainError(
+                    f"The domain {domain.name} has a list where a text is needed: {show_items(words)[:80]!r}. Choose "
+                    f"another column; models for {self.title} read no lists of words."
+                )
         pairs = [domain.pairs[i] for i in indices] if domain.pairs else ()
         return tokenizer.encode([domain.texts[i] for i in indices], pairs)
+
+    def split_label(self, label: str) -> tuple[str, ...]:
+        """The names of a model's labels in what is written as the label of a text; none where it is something else."""
+        return ()
 
     @abstractmethod
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[Target, ...]:
@@ -132,6 +144,18 @@ class Task(ABC):
     @abstractmethod
     def read_answers(self, rows: Tensor, label_names: tuple[str, ...], tokenizer: Tokenizer) -> list[Answer]:
         """The answers in words."""
+
+    def find_probabilities(self, rows: Tensor) -> Float[Tensor, "example label"] | None:
+        """How probable a model calls each of its labels; None where its outputs are not that."""
+        return None
+
+    def explain(self, text: str, answer: str) -> str:
+        """An answer, or a target, in the words in which it is shown beside its text."""
+        return answer
+
+    def check_labels(self, label_names: tuple[str, ...]) -> list[str]:
+        """Sentences on what is odd about a model's labels."""
+        return []
 
     @abstractmethod
     def describe_target(self, target: Target, label_names: tuple[str, ...], tokenizer: Tokenizer) -> str:
