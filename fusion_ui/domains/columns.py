@@ -128,8 +128,8 @@ class _Columns:
 
     def tagged_words(self) -> tuple[str, ...]:
         """Well-known names of words and of their labels, of which there are as many in every row."""
-        pairs = ((self._by_key.get(word), self._by_key.get(tag)) for word in WORD_NAMES for tag in TAG_NAMES)
-        return next((pair for pair in pairs if None not in pair and self._are_aligned(*map(str, pair))), ())
+        words, tags = ([self._by_key[key] for key in keys if key in self._by_key] for keys in (WORD_NAMES, TAG_NAMES))
+        return next(((word, tag) for word in words for tag in tags if self._are_aligned(word, tag)), ())
 
     def _are_aligned(self, words: str, tags: str) -> bool:
         counts = [

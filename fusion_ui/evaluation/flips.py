@@ -121,8 +121,8 @@ def find_flips(model: Logits, other: Logits, evaluation: Evaluation) -> FlipRepo
             place, pairs = encoded.order[i], encoded.domain.pairs
             text, pair = encoded.domain.texts[place], pairs[place] if pairs else None
             label = task.explain(text, task.describe_target(encoded.targets[i], names, tokenizer))
-            said = [replace(a, label=task.explain(text, a.label)) for a in (answer, instead)]
-            found.append(Flip(name, show_items(text), pair, label, *said, kind))
+            answer, instead = (replace(said, label=task.explain(text, said.label)) for said in (answer, instead))
+            found.append(Flip(name, show_items(text), pair, label, answer, instead, kind))
         counts = Counter(flip.kind for flip in found)
         flips += found
         domains.append(

@@ -47,6 +47,7 @@ class Task(ABC):
         name: as recipes and results have it.
         title: how people call it.
         auto_class: the class of transformers that loads its models.
+        pipeline: what transformers and the hub call the task.
         metrics: what its answers can be scored by, the usual one first.
         has_label_answers: an answer is one of the model's labels, so answers can be counted in a confusion matrix.
     """
@@ -54,6 +55,7 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     auto_class: ClassVar[str]
+    pipeline: ClassVar[str] = "text-classification"
     metrics: ClassVar[tuple[Metric, ...]]
     has_label_answers: ClassVar[bool] = False
 

@@ -86,6 +86,7 @@ class TokenClassification(Task):
     name = "token-classification"
     title = "token classification"
     auto_class = "AutoModelForTokenClassification"
+    pipeline = "token-classification"
     metrics = (entity_f1(), WORD_ACCURACY)
 
     def find_metric(self, name: str | None, label_names: tuple[str, ...] = ()) -> Metric:

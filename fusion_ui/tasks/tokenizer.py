@@ -99,11 +99,13 @@ class Tokenizer:
                     "Save the model with a fast tokenizer (tokenizer.json)."
                 )
             words = [[_readable(word) for word in sentence] for sentence in sentences]
-            options = {"is_split_into_words": True, "truncation": True, "max_length": self.max_tokens}
-            encoded = tokenizer(words, **options) if words else {"input_ids": []}
+            if not words:
+                return []
+            encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=self.max_tokens)
+        places = (_first_tokens(encoded.word_ids(i), len(sentence)) for i, sentence in enumerate(words))
         return [
-            EncodedText(tuple(ids) or (self.pad_id,), words=_first_tokens(encoded.word_ids(i), len(words[i])))
-            for i, ids in enumerate(encoded["input_ids"])
+            EncodedText(tuple(ids) or (self.pad_id,), words=first)
+            for ids, first in zip(encoded["input_ids"], places, strict=True)
         ]
 
     def count_tokens(self, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[int]:
