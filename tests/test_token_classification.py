@@ -20,6 +20,7 @@ from tiny_taggers import Sentence, make_sentences, tags_of, write_sentences, wri
 from torch import Tensor
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.checkpoints.finding import find_checkpoint
 from fusion_ui.checkpoints.trial import try_in_child
 from fusion_ui.domains.batches import make_batches
 from fusion_ui.domains.domain import Domain
@@ -377,3 +378,20 @@ def test_the_card_names_what_the_model_is_for(folder, workspace):
     card = model_card(workspace.plan(recipe_of(folder)))
     assert "pipeline_tag: token-classification" in card and "One model for token classification" in card
     assert find_task(Checkpoint("places", folder / "places", "places").config).name == TASK.name
+
+
+def test_an_adapter_becomes_the_tagger_that_it_makes_of_its_base(folder, settings, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import BertForTokenClassification
+
+    base = BertForTokenClassification.from_pretrained(folder / "places")
+    config = LoraConfig(task_type="TOKEN_CLS", r=2, target_modules=["query"], init_lora_weights=False)
+    adapted = get_peft_model(base, config).eval()
+    adapted.peft_config["default"].base_model_name_or_path = str(folder / "places")
+    adapted.save_pretrained(tmp_path / "adapter")
+    found = find_checkpoint("a", str(tmp_path / "adapter"), settings)
+    ids = torch.tensor([[2, 7, 8, 9, 3]])
+    with torch.no_grad():
+        expected, logits = adapted(input_ids=ids).logits, load_model(found)(input_ids=ids).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    assert find_task(found.config).name == TASK.name and found.label_names == PLACES

@@ -144,10 +144,10 @@ def _try_model(directory: Path) -> None:
     import transformers
     from transformers import AutoConfig, AutoTokenizer
 
+    content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     with torch.device("meta"):
-        auto_class = getattr(transformers, auto_class_of(config.to_dict()))
-        model = auto_class.from_config(config, trust_remote_code=False)
+        model = getattr(transformers, auto_class_of(content)).from_config(config, trust_remote_code=False)
     stored = read_shapes(directory, ModelLimits())
     for name, tensor in model.state_dict().items():
         if name in stored and tuple(tensor.shape) != stored[name]:
