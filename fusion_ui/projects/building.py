@@ -96,7 +96,8 @@ def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tup
     name = _free_name(name or source.name, [d.name for d in project.domains])
     if not source.labels:
         raise DomainError(f"The domain {name} has no labels, so nothing can be scored on it. Choose its label column.")
-    source = list_words(source)
+    if any(find_task(model.config).reads_words for model in present_models(project)):
+        source = list_words(source)
     frame, notes = _tidy(source)
     if len(frame) < MIN_SENTENCES:
         raise DomainError(

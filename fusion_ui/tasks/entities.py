@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 OUTSIDE = "O"
 _TAG = re.compile(r"(?P<place>[BIES])([-_](?P<kind>.+))?", re.IGNORECASE)
@@ -23,11 +24,12 @@ def entity_kinds(tags: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({tag[2:] or "_" for tag in tags if tag != OUTSIDE}))
 
 
-def find_entities(tags: Sequence[str]) -> set[Entity]:
+@lru_cache(maxsize=100_000)
+def find_entities(tags: tuple[str, ...]) -> frozenset[Entity]:
     """The entities of one sentence. Where I-PER follows no PER, an entity begins all the same, as in conlleval."""
     from seqeval.metrics.sequence_labeling import get_entities
 
-    return set(get_entities(list(tags)))
+    return frozenset(get_entities(list(tags)))
 
 
 def describe_gaps(label_names: Sequence[str]) -> list[str]:

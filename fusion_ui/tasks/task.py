@@ -49,6 +49,7 @@ class Task(ABC):
         auto_class: the class of transformers that loads its models.
         pipeline: what transformers and the hub call the task.
         metrics: what its answers can be scored by, the usual one first.
+        reads_words: its text is words, each with a label.
         has_label_answers: an answer is one of the model's labels, so answers can be counted in a confusion matrix.
     """
 
@@ -57,6 +58,7 @@ class Task(ABC):
     auto_class: ClassVar[str]
     pipeline: ClassVar[str] = "text-classification"
     metrics: ClassVar[tuple[Metric, ...]]
+    reads_words: ClassVar[bool] = False
     has_label_answers: ClassVar[bool] = False
 
     def serves(self, config: Mapping[str, Any]) -> bool:

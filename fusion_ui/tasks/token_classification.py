@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -56,16 +57,13 @@ def _count_words(rows: Tensor, targets: Sequence[Tags]) -> Counts:
 def _count_entities(tags: tuple[str, ...], rows: Tensor, targets: Sequence[Tags]) -> Counts:
     """(tp, fp, fn) of every kind of entity in turn, among the words that were read."""
     kinds = entity_kinds(tags)
-    counts = torch.zeros(len(rows), len(kinds), 3, dtype=torch.float64)
-    for place, answer, read, target in zip(
-        counts, find_answers(rows).tolist(), is_read(rows).tolist(), targets, strict=True
-    ):
-        true = find_entities([tags[i] for i, known in zip(target, read, strict=False) if known])
-        found = find_entities([tags[i] for i, known in zip(answer, read, strict=True) if known])
-        for part, entities in enumerate((true & found, found - true, true - found)):
-            for kind, _, _ in entities:
-                place[kinds.index(kind), part] += 1
-    return counts.flatten(1)
+    counts = []
+    for answer, read, target in zip(find_answers(rows).tolist(), is_read(rows).tolist(), targets, strict=True):
+        true = find_entities(tuple(tags[i] for i, known in zip(target, read, strict=False) if known))
+        found = find_entities(tuple(tags[i] for i, known in zip(answer, read, strict=True) if known))
+        parts = [Counter(kind for kind, _, _ in part) for part in (true & found, found - true, true - found)]
+        counts.append([part[kind] for kind in kinds for part in parts])
+    return torch.tensor(counts, dtype=torch.float64).reshape(len(rows), 3 * len(kinds))
 
 
 def entity_f1(label_names: tuple[str, ...] = ()) -> Metric:
@@ -88,6 +86,7 @@ class TokenClassification(Task):
     auto_class = "AutoModelForTokenClassification"
     pipeline = "token-classification"
     metrics = (entity_f1(), WORD_ACCURACY)
+    reads_words = True
 
     def find_metric(self, name: str | None, label_names: tuple[str, ...] = ()) -> Metric:
         """F1 of entities, the usual metric where labels are tags of entities; else that of single words."""
