@@ -39,8 +39,9 @@ from fusion_ui.statistics.fisher import accumulate_fisher
 from fusion_ui.statistics.gram import accumulate_grams
 from fusion_ui.tasks import find_task, load_model
 from fusion_ui.tasks.entities import entity_tags
-from fusion_ui.tasks.token_classification import TokenClassification, entity_f1
+from fusion_ui.tasks.token_classification import TokenClassification
 from fusion_ui.tasks.tokenizer import Tokenizer
+from fusion_ui.tasks.word_metrics import entity_f1
 from fusion_ui.workspace import Workspace
 
 TASK = TokenClassification()

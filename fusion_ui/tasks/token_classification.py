@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,17 +14,16 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.items import join_items, show_items, split_items
 from fusion_ui.domains.labels import encode_labels
 from fusion_ui.errors import DomainError
-from fusion_ui.tasks.entities import OUTSIDE, describe_gaps, entity_kinds, entity_tags, find_entities
+from fusion_ui.tasks.entities import OUTSIDE, describe_gaps, entity_tags
 from fusion_ui.tasks.inputs import model_inputs
-from fusion_ui.tasks.metrics import Counts, Metric, micro_f1, share
+from fusion_ui.tasks.metrics import Metric
 from fusion_ui.tasks.sequence_classification import arrange_labels, expected_terms, find_answers, find_probabilities
 from fusion_ui.tasks.task import Answer, Task
 from fusion_ui.tasks.tokenizer import Tokenizer
+from fusion_ui.tasks.word_metrics import WORD_ACCURACY, Tags, entity_f1, is_read, is_right
 
 UNREAD = "–"
 """Stands for the tag of a word that the model did not read."""
-Tags = tuple[int, ...]
-"""The position of every word's label."""
 
 
 def take_words(
@@ -35,44 +32,6 @@ def take_words(
     """The logits of each word's first token; NaN where it has none."""
     rows = logits.gather(1, words.clamp(min=0)[..., None].expand(-1, -1, logits.shape[-1]))
     return rows.masked_fill((words < 0)[..., None], torch.nan)
-
-
-def is_read(rows: Float[Tensor, "*example word label"]) -> Bool[Tensor, "*example word"]:
-    """Which words a model gave an answer for; of the others no label is known."""
-    return ~rows.isnan().all(-1)
-
-
-def _is_right(rows: Float[Tensor, "example word label"], targets: Sequence[Tags]) -> Bool[Tensor, "example word"]:
-    truth = torch.full(rows.shape[:-1], -1)
-    for place, tags in zip(truth, targets, strict=True):
-        place[: len(tags)] = torch.tensor(tags)
-    return find_answers(rows) == truth
-
-
-def _count_words(rows: Tensor, targets: Sequence[Tags]) -> Counts:
-    read = is_read(rows)
-    return torch.stack([(_is_right(rows, targets) & read).sum(-1), read.sum(-1)], -1).double()
-
-
-def _count_entities(tags: tuple[str, ...], rows: Tensor, targets: Sequence[Tags]) -> Counts:
-    """(tp, fp, fn) of every kind of entity in turn, among the words that were read."""
-    kinds = entity_kinds(tags)
-    counts = []
-    for answer, read, target in zip(find_answers(rows).tolist(), is_read(rows).tolist(), targets, strict=True):
-        true = find_entities(tuple(tags[i] for i, known in zip(target, read, strict=False) if known))
-        found = find_entities(tuple(tags[i] for i, known in zip(answer, read, strict=True) if known))
-        parts = [Counter(kind for kind, _, _ in part) for part in (true & found, found - true, true - found)]
-        counts.append([part[kind] for kind in kinds for part in parts])
-    return torch.tensor(counts, dtype=torch.float64).reshape(len(rows), 3 * len(kinds))
-
-
-def entity_f1(label_names: tuple[str, ...] = ()) -> Metric:
-    """F1 of entities, right where kind, first and last word are: seqeval's micro average, for tags of these names."""
-    return Metric("entity_f1", "Entity F1", partial(_count_entities, entity_tags(label_names)), micro_f1)
-
-
-# Not a share of examples: words of one sentence are not independent, so its interval is over sentences.
-WORD_ACCURACY = Metric("word_accuracy", "Word accuracy", _count_words, share)
 
 
 class TokenClassification(Task):
@@ -138,7 +97,7 @@ class TokenClassification(Task):
 
     def find_right(self, rows: Tensor, targets: Sequence[Tags]) -> Bool[Tensor, " example"]:
         """Which sentences have the right label at every word that was read."""
-        return (_is_right(rows, targets) | ~is_read(rows)).all(-1)
+        return (is_right(rows, targets) | ~is_read(rows)).all(-1)
 
     def read_answers(self, rows: Tensor, label_names: tuple[str, ...], tokenizer: Tokenizer) -> list[Answer]:
         """The labels of each sentence's words as a list, and how probable all of them together are."""
