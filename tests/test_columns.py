@@ -137,7 +137,7 @@ def test_a_preview_shows_cells_of_any_kind_and_cuts_long_ones(tmp_path: Path):
     frame = pd.DataFrame({"text": ["a"], "image": [b"\xff\xd8"], "label": [["x", "y"]]})
     frame.to_parquet(path.with_suffix(".parquet"))
     seen = preview(path.with_suffix(".parquet"))
-    assert seen.rows == (("a", "b'\\xff\\xd8'", "['x', 'y']"),)
+    assert seen.rows == (("a", "b'\\xff\\xd8'", "x y"),)
 
 
 def test_a_preview_refuses_what_cannot_be_read(tmp_path: Path):

@@ -34,8 +34,8 @@ def test_the_preview_is_of_the_configuration_and_split_that_are_asked_for(hub):
     files = {f"d-{i}.parquet": parquet(columns, {"label": NAMES}) for i in range(2)}
     hub.add_dataset("owner/data", files | {"x.csv": csv(), "README.md": card.encode()})
     seen = preview_hub_domain("owner/data", "nli", "dev")
-    assert seen.columns == ("premise", "hypothesis", "id", "label"), "lists and bytes are neither text nor label"
-    assert seen.rows == (("a", "b", "7", "positive"),) and seen.num_rows == 1234
+    assert seen.columns == ("premise", "hypothesis", "id", "scores", "label"), "bytes are neither text nor label"
+    assert seen.rows == (("a", "b", "7", "1 2", "positive"),) and seen.num_rows == 1234
     assert (seen.guess.text_columns, seen.guess.label_column) == (("premise", "hypothesis"), "label")
     assert preview_hub_domain("owner/data", "nli").rows == seen.rows
     with pytest.raises(DomainError, match="has several configurations; choose one"):

@@ -122,7 +122,8 @@ def _find_other(
 
 
 def _print_confusions(confusions: Sequence[Any]) -> None:
-    print("what the merge answers, by true label")
+    if confusions:
+        print("what the merge answers, by true label")
     for confusion in confusions:
         for i, name in enumerate(confusion.label_names):
             row = zip(confusion.label_names, confusion.counts[i].tolist(), strict=True)

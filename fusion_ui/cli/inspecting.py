@@ -22,7 +22,7 @@ NUM_REMOTE = 1_000
 
 @app.command()
 def inspect(
-    data: Annotated[str, typer.Argument(help="CSV, TSV, JSONL or Parquet file, or owner/name:configuration:split.")],
+    data: Annotated[str, typer.Argument(help="A file of data as for stats, or owner/name:configuration:split.")],
     model: Annotated[str | None, typer.Option(help="A directory, or owner/name on the hub: count its tokens.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the text; else it is guessed.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the label; else it is guessed.")] = None,
@@ -93,7 +93,7 @@ def _print(found: dict[str, Any]) -> None:
         print("  " + " | ".join(one_line(cell) for cell in row))
     counts = list(found["num_by_label"].items())
     for label, count in counts[:MAX_LABELS]:
-        print(f"{count / found['num_rows']:7.1%}     {one_line(label)} ({count:,})")
+        print(f"{count / (found['num_words'] or found['num_rows']):7.1%}     {one_line(label)} ({count:,})")
     if len(counts) > MAX_LABELS:
         print(f"            and {len(counts) - MAX_LABELS:,} labels more")
     if tokens := found["tokens"]:

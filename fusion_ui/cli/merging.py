@@ -29,7 +29,7 @@ from fusion_ui.errors import ParameterError
 @app.command()
 def stats(
     model: Annotated[str, typer.Option(help="A directory, or owner/name on the hub.")],
-    data: Annotated[Path, typer.Option(help="CSV, TSV, JSONL or Parquet file.")],
+    data: Annotated[Path, typer.Option(help="CSV, TSV, JSONL, Parquet or CoNLL file.")],
     out: Annotated[Path, typer.Option(help="File to write, ending in .safetensors.")],
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",

@@ -18,10 +18,13 @@ class EncodedText:
     Attributes:
         ids: token ids, special tokens included.
         types: which text of a pair each token belongs to; empty where the model is not told so.
+        words: where each word begins, as the position of its first token, or -1 where it has none; empty where the
+            text was not given as words.
     """
 
     ids: tuple[int, ...]
     types: tuple[int, ...] = ()
+    words: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -29,12 +32,17 @@ class EncodedText:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Padded token ids of a few texts, and which of the given texts they are."""
+    """Padded token ids of a few texts, and which of the given texts they are.
+
+    Attributes:
+        words: as of `EncodedText`, padded with -1.
+    """
 
     indices: tuple[int, ...]
     input_ids: Int[Tensor, "text token"]
     attention_mask: Int[Tensor, "text token"]
     token_type_ids: Int[Tensor, "text token"] | None = None
+    words: Int[Tensor, "text word"] | None = None
 
 
 def make_batches(texts: Sequence[EncodedText], indices: Sequence[int], pad_id: int, max_tokens: int) -> Iterator[Batch]:
@@ -58,7 +66,9 @@ def pad_batch(texts: Sequence[EncodedText], indices: Sequence[int], pad_id: int)
     input_ids = _pad([texts[i].ids for i in indices], pad_id)
     mask = _pad([(1,) * len(texts[i]) for i in indices], 0)
     types = [texts[i].types for i in indices]
-    return Batch(tuple(indices), input_ids, mask, _pad(types, 0) if types[0] else None)
+    words = [texts[i].words for i in indices]
+    padded = _pad(types, 0) if types[0] else None, _pad(words, -1) if any(words) else None
+    return Batch(tuple(indices), input_ids, mask, *padded)
 
 
 def _pad(rows: Sequence[tuple[int, ...]], filling: int) -> Int[Tensor, "text token"]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import TypeGuard
 
+JOINER = "\x1f"
+"""Stands before every item of a list that became one text: ASCII's unit separator."""
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]+)\.0+")
 
 
-def is_nested(value: object) -> bool:
+def is_nested(value: object) -> TypeGuard[Iterable[object]]:
     """True for a list or an object, which is no text and no label."""
     return hasattr(value, "__len__") and not isinstance(value, str | bytes)
+
+
+def is_list(text: str) -> bool:
+    """True for a text that was a list."""
+    return text.startswith(JOINER)
 
 
 def cell_text(value: object) -> str | None:
@@ -25,13 +34,13 @@ def cell_text(value: object) -> str | None:
 
 
 def label_name(value: object) -> str | None:
-    """A label as text: without space around it, and a whole number without decimals, so that 1.0 is 1.
+    """A label as text: without space around it, and a whole number without decimals, so that 1.0 is 1; a list as it is.
 
     Raises:
         UnicodeDecodeError: as `cell_text`.
     """
     text = cell_text(value)
-    return None if text is None else normalise_label(text)
+    return text if text is None or is_list(text) else normalise_label(text)
 
 
 def normalise_label(text: str) -> str:

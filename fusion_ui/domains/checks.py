@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.items import label_items, show_items
 
 
 def find_overlap(a: Domain, b: Domain) -> tuple[str, ...]:
@@ -29,7 +30,8 @@ def describe_overlap(a: Domain, b: Domain) -> str | None:
         return None
     number = "1 sentence" if len(shared) == 1 else f"{len(shared):,} sentences"
     stand = "stands" if len(shared) == 1 else "stand"
-    return f"{number} of {a.name} ({a.split}) {stand} in {b.name} ({b.split}) too, for example {shared[0][:60]!r}."
+    example = show_items(shared[0])[:60]
+    return f"{number} of {a.name} ({a.split}) {stand} in {b.name} ({b.split}) too, for example {example!r}."
 
 
 def describe_overlaps(evaluated: Iterable[Domain], calibration: Sequence[Domain]) -> list[str]:
@@ -50,8 +52,11 @@ def find_duplicates(domain: Domain) -> tuple[int, ...]:
 
 
 def count_labels(domain: Domain) -> dict[str, int]:
-    """How often each label occurs, most frequent first, equals by name; empty where the text has no labels."""
-    counts = Counter(domain.labels)
+    """How often each label occurs, most frequent first, equals by name; empty where the text has no labels.
+
+    Of labels that are lists, what is counted are their items.
+    """
+    counts = Counter(item for label in domain.labels for item in label_items(label))
     return {label: counts[label] for label in sorted(counts, key=lambda label: (-counts[label], label))}
 
 

@@ -29,7 +29,10 @@ LABEL_NAMES = (
     *("intent", "topic", "target", "stars", "rating", "score", "answer", "y", "similarity_score", "similarity"),
 )
 
-WELL_KNOWN = {*TEXT_NAMES, *LABEL_NAMES, *(name for pair in PAIR_NAMES for name in pair)}
+WORD_NAMES = ("tokens", "words", "token", "word", "text", "sentence")
+TAG_NAMES = ("ner_tags", "ner", "tags", "labels", "label", "tag", "entities", "pos_tags", "upos", "chunk_tags")
+
+WELL_KNOWN = {*TEXT_NAMES, *LABEL_NAMES, *WORD_NAMES, *TAG_NAMES, *(name for pair in PAIR_NAMES for name in pair)}
 
 MAX_CLASSES = 100
 LONGEST_NAME = 60

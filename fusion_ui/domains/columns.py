@@ -9,17 +9,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from fusion_ui.domains.cells import cell_text, is_nested, label_name
+from fusion_ui.domains.cells import is_nested
 from fusion_ui.domains.column_names import (
     LABEL_NAMES,
     MAX_CLASSES,
     PAIR_NAMES,
+    TAG_NAMES,
     TEXT_NAMES,
+    WORD_NAMES,
     column_key,
     is_number,
     looks_like_data,
 )
 from fusion_ui.domains.data_files import is_delimited, read_table
+from fusion_ui.domains.items import read_label, read_text, show_items, split_items
 from fusion_ui.domains.table import Row
 
 SAMPLE_ROWS = 1000
@@ -34,11 +37,13 @@ class ColumnGuess:
         text_columns: one, two for pairs of sentences, or none where no column holds text.
         label_column: None where no column holds classes.
         reason: sentences for the person who checks the guess.
+        has_tagged_words: the label column holds a label for every word.
     """
 
     text_columns: tuple[str, ...]
     label_column: str | None
     reason: str
+    has_tagged_words: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def preview(path: Path, num_rows: int = 5) -> Preview:
     if not has_header:
         guess = replace(guess, reason=f"The first row looks like data, so columns go by position. {guess.reason}")
     label_cells = table.column(table.columns.index(guess.label_column)) if guess.label_column else ()
-    counts = Counter(label for cell in label_cells if (label := _shown(cell, is_label=True)))
+    counts = Counter(label for cell in label_cells for label in _labels(cell, guess.has_tagged_words))
     return Preview(table.columns, show_rows(table.head(num_rows)), guess, table.num_rows, dict(counts.most_common()))
 
 
@@ -89,6 +94,8 @@ def show_rows(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
 def guess_columns(frame: pd.DataFrame) -> ColumnGuess:
     """Columns of text and label by well-known names, else by content: the longest text, the fewest distinct values."""
     columns = _Columns(frame)
+    if words := columns.tagged_words():
+        return ColumnGuess(words[:1], words[1], f"{words[0]!r} holds words and {words[1]!r} a label for each.", True)
     texts = columns.named_pair()
     texts_why = f"{' and '.join(map(repr, texts))} are well-known names of a pair of texts"
     if not texts and (name := columns.named(TEXT_NAMES)):
@@ -118,6 +125,19 @@ class _Columns:
     def named_pair(self) -> tuple[str, ...]:
         pairs = (tuple(self._by_key.get(key) for key in pair) for pair in PAIR_NAMES)
         return next((tuple(map(str, pair)) for pair in pairs if None not in pair), ())
+
+    def tagged_words(self) -> tuple[str, ...]:
+        """Well-known names of words and of their labels, of which there are as many in every row."""
+        words, tags = ([self._by_key[key] for key in keys if key in self._by_key] for keys in (WORD_NAMES, TAG_NAMES))
+        return next(((word, tag) for word in words for tag in tags if self._are_aligned(word, tag)), ())
+
+    def _are_aligned(self, words: str, tags: str) -> bool:
+        counts = [
+            (len(_items(a)), len(_items(b)))
+            for a, b in zip(self._cells[words], self._cells[tags], strict=True)
+            if a is not None and b is not None
+        ]
+        return any(count > 1 for count, _ in counts) and all(a == b for a, b in counts)
 
     def named(self, keys: Sequence[str], taken: Sequence[str | None] = ()) -> str | None:
         return next((name for key in keys if (name := self._by_key.get(key)) and name not in taken), None)
@@ -151,9 +171,24 @@ def _without_nan(column: pd.Series) -> list[object]:
 
 def _shown(cell: object, is_label: bool = False) -> str:
     """A cell for a person to look at, whatever it holds."""
-    if is_nested(cell):
-        return str(cell)
     try:
-        return (label_name if is_label else cell_text)(cell) or ""
+        return show_items((read_label if is_label else read_text)(cell) or "")
     except UnicodeDecodeError:
         return repr(cell)
+    except ValueError:
+        return str(cell)
+
+
+def _labels(cell: object, has_tagged_words: bool) -> tuple[str, ...]:
+    """The labels in a cell, whatever it holds."""
+    if has_tagged_words or is_nested(cell):
+        return _items(cell)
+    return (label,) if (label := _shown(cell, is_label=True)) else ()
+
+
+def _items(cell: object) -> tuple[str, ...]:
+    """The items of a list, or of a text with spaces; of anything else the whole."""
+    try:
+        return split_items(read_label(cell) or "")
+    except ValueError:
+        return (str(cell),)

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from fusion_ui.domains import delimited
+from fusion_ui.domains import conll, delimited
+from fusion_ui.domains.conll import read_conll
 from fusion_ui.domains.delimited import read_delimited
 from fusion_ui.domains.json_rows import read_json
 from fusion_ui.domains.parquet import read_parquet
@@ -24,6 +25,7 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".parquet": read_parquet,
     ".json": read_json,
     ".ndjson": read_json,
+    **dict.fromkeys(conll.ENDINGS, read_conll),
 }
 
 
@@ -33,7 +35,7 @@ def is_delimited(path: Path) -> bool:
 
 
 def read_table(path: Path, has_header: bool = True) -> Table:
-    """Read a CSV, TSV, JSONL, JSON or Parquet file of at most `MAX_BYTES` bytes.
+    """Read a CSV, TSV, JSONL, JSON, Parquet or CoNLL file of at most `MAX_BYTES` bytes.
 
     Args:
         has_header: False for a CSV or TSV file whose first row is data; its columns are then ``#1``, ``#2`` and so on.

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any
 
-from fusion_ui.domains.cells import replace_surrogates
+from fusion_ui.domains.cells import is_nested, replace_surrogates
 from fusion_ui.domains.domain import Domain
-from fusion_ui.domains.items import NO_ITEMS, join_items
+from fusion_ui.domains.items import NO_ITEMS, join_items, label_items
 from fusion_ui.errors import DomainError
 from fusion_ui.sources.hub_card import find_class_names
 from fusion_ui.sources.hub_layout import DatasetLayout, choose_split, read_layout
@@ -103,7 +103,7 @@ def class_names(layout: DatasetLayout, config: str, schema: ParquetSchema | None
 
 def _note_missing(labels: tuple[str, ...], names: tuple[str, ...], is_sample: bool) -> tuple[str, ...]:
     """A sentence where only one label was found, or none of some that there are."""
-    found = set(labels)
+    found = {item for label in labels for item in label_items(label)}
     if len(found) == 1 and not is_sample:
         return (f"Every row has the label {labels[0][:80]!r}.",)
     advice = "If the dataset is sorted by label, ask for more rows, or take a shuffled one."
@@ -117,7 +117,11 @@ def _note_missing(labels: tuple[str, ...], names: tuple[str, ...], is_sample: bo
 
 
 def class_name(value: Any, names: Sequence[str]) -> Any:
-    """The name that a class's number stands for, a whole number without decimals, else the value as it is."""
+    """The name that a class's number stands for, a whole number without decimals, else the value as it is; of a list
+    those of its items.
+    """
+    if isinstance(value, list):
+        return [class_name(item, names) for item in value]
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # a column of whole numbers in which some are missing
     if isinstance(value, int) and 0 <= value < len(names):
@@ -128,19 +132,20 @@ def class_name(value: Any, names: Sequence[str]) -> Any:
 
 
 def _label(value: Any, names: tuple[str, ...], where: str, column: str) -> str:
-    if isinstance(value, list):  # several labels of one text
-        return join_items([class_name(item, names) for item in value]) or NO_ITEMS
     named = class_name(value, names)
-    if named is None or named != named or (names and isinstance(named, int)):
+    items = named if isinstance(named, list) else [named]
+    if any(item is None or item != item or (names and isinstance(item, int)) for item in items):
         shown = "nothing" if named is None else named
         raise DomainError(
             f"{where} holds {shown} in its column {column!r} in some row, which is no label. "
             "Choose another split, another label column, or none."
         )
-    return _text(named, where, column)
+    return NO_ITEMS if named == [] else _text(named, where, column)
 
 
 def _text(value: Any, where: str, column: str) -> str:
-    if isinstance(value, list | dict | bytes):
-        raise DomainError(f"{where} holds lists or structures in its column {column!r}. Choose a column of texts.")
+    if isinstance(value, dict | bytes) or (isinstance(value, list) and any(map(is_nested, value))):
+        raise DomainError(f"{where} holds structures in its column {column!r}. Choose a column of texts.")
+    if isinstance(value, list):
+        return join_items(value) if value else ""
     return "" if value is None else replace_surrogates(str(value))

@@ -33,7 +33,7 @@ def preview_hub_domain(
 ) -> Preview:
     """What `preview` shows of a data file, of the beginning of a split. Numbers of classes stand as their names.
 
-    Columns of lists or structures are left out, and of very many columns all but some, well-known names before others.
+    Columns of structures are left out, and of very many columns all but some, well-known names before others.
 
     Args:
         config, split, revision, token: as `load_hub_domain`.
@@ -51,7 +51,7 @@ def preview_hub_domain(
     if not rows:
         raise DomainError(f"The dataset {repository} has no rows in its split {split}. Choose another split.")
     if columns is None:
-        columns = _choose_columns([name for row in rows for name, cell in row.items() if not is_nested(cell)])
+        columns = _choose_columns([name for row in rows for name, cell in row.items() if not _is_structure(cell)])
     frame = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns, dtype=object)
     guess = guess_columns(frame)
     if guess.label_column:
@@ -68,3 +68,8 @@ def _choose_columns(names: Sequence[str]) -> list[str]:
     known = [name for name in names if column_key(name) in WELL_KNOWN]
     chosen = list(dict.fromkeys([*known, *names]))[:MAX_COLUMNS]
     return [name for name in dict.fromkeys(names) if name in chosen]
+
+
+def _is_structure(cell: object) -> bool:
+    """True for an object, and for a list of more than texts and numbers."""
+    return isinstance(cell, dict) or (isinstance(cell, list) and any(map(is_nested, cell)))

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from fusion_ui.domains.cells import normalise_label
+from fusion_ui.domains.cells import is_list, normalise_label
 from fusion_ui.domains.domain import Domain
-from fusion_ui.domains.items import JOINER
+from fusion_ui.domains.items import join_items, show_items
 from fusion_ui.errors import DomainError
 
 _DECIMAL = re.compile(r"[+-]?([0-9]*\.[0-9]+(e[+-]?[0-9]+)?|[0-9]+e[+-]?[0-9]+)")
@@ -22,8 +22,13 @@ def encode_labels(domain: str, labels: Sequence[str], label_names: Sequence[str]
     true for those of a model with two labels.
 
     Raises:
-        DomainError: a label is not one of the model's; the message lists both sets.
+        DomainError: a label is not one of the model's, or a list; the message lists both sets.
     """
+    if (several := next(filter(is_list, labels), None)) is not None:
+        raise DomainError(
+            f"The domain {domain} has a list where one label is needed: {show_items(several)[:80]!r}. "
+            "Choose another label column."
+        )
     keys = {label: normalise_label(label).casefold() for label in set(labels)}
     positions = {normalise_label(name).casefold(): i for i, name in enumerate(label_names)}
     if not any(key in positions for key in keys.values()):
@@ -43,22 +48,22 @@ def name_numbers(
     domain: Domain,
     label_names: Sequence[str],
     own_labels: Mapping[str, Sequence[str]],
-    split: Callable[[str], Sequence[str]] = lambda label: (label,),
+    split: Callable[[str], tuple[str, ...]] = lambda label: (label,),
 ) -> Domain:
     """The domain with numbers for labels replaced by the names that they stand for in its own expert.
 
     Args:
         label_names: labels among which models choose, perhaps those of several experts together.
         own_labels: domain name -> labels of its own expert, in order.
-        split: what is written as the label of a text -> the names in it; none where it names no labels.
+        split: the names in an example's label, of which there may be several.
 
     Raises:
         DomainError: numbers, an order that differs between the experts, and no expert of the domain.
     """
     known = {normalise_label(name).casefold() for name in label_names}
-    items = {label: split(label) for label in set(domain.labels)}
-    found = sorted({item for part in items.values() for item in part})
-    if not found or any(normalise_label(item).casefold() in known for item in found):
+    parts = {label: split(label) for label in set(domain.labels)}
+    found = sorted({name for part in parts.values() for name in part})
+    if not found or any(normalise_label(name).casefold() in known for name in found):
         return domain
     orders = {tuple(names) for names in own_labels.values()}
     own = own_labels.get(domain.name) or (orders.pop() if len(orders) == 1 else None)
@@ -69,8 +74,11 @@ def name_numbers(
         )
     if own is None:
         return domain
-    names = {item: own[i] for item, i in zip(found, encode_labels(domain.name, found, own), strict=True)}
-    named = {label: JOINER.join(names[item] for item in part) or label for label, part in items.items()}
+    names = {name: own[i] for name, i in zip(found, encode_labels(domain.name, found, own), strict=True)}
+    named = {
+        label: names[label] if part == (label,) else join_items([names[name] for name in part])
+        for label, part in parts.items()
+    }
     return replace(domain, labels=tuple(named[label] for label in domain.labels))
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
-from fusion_ui.domains.cells import cell_text, is_nested, label_name
 from fusion_ui.domains.column_names import looks_like_data
 from fusion_ui.domains.data_files import is_delimited, read_table
 from fusion_ui.domains.domain import Domain
-from fusion_ui.domains.items import NO_ITEMS, join_items
+from fusion_ui.domains.items import NO_ITEMS, read_label, read_text, show_items
 from fusion_ui.domains.table import Table
 from fusion_ui.errors import DomainError
-from fusion_ui.sources.upload import shown
 
 _POSITION = re.compile(r"#[1-9][0-9]*")
 
@@ -29,7 +26,7 @@ def load_domain(
     pair_column: str | None = None,
     has_empty_labels: bool = False,
 ) -> Domain:
-    """Read a CSV, TSV, JSONL, JSON or Parquet file. Rows without text or label are left out, which a note counts.
+    """Read a data file of any format. Rows without text or label are left out, which a note counts.
 
     Args:
         text_column: its name, or ``#1`` for the first column of a CSV or TSV file whose first row is already data.
@@ -47,7 +44,7 @@ def load_domain(
     positions = [_find_column(path, table, column) for column in columns]
     if not table.num_rows:
         raise DomainError(f"{path} has no rows. Add rows under the names of its columns.")
-    readers = [cell_text] * (len(columns) - bool(label_column)) + [_read_label] * bool(label_column)
+    readers = [read_text] * (len(columns) - bool(label_column)) + [read_label] * bool(label_column)
     cells = [
         _read_cells(path, column, table.column(position), read)
         for column, position, read in zip(columns, positions, readers, strict=True)
@@ -59,7 +56,7 @@ def load_domain(
     pairs = others[0] if pair_column else ()
     labels = others[-1] if label_column else ()
     classes = set(labels)
-    one_class = (f"Every row has the label {classes.pop()[:80]!r}.",) if len(classes) == 1 else ()
+    one_class = (f"Every row has the label {show_items(classes.pop())[:80]!r}.",) if len(classes) == 1 else ()
     return Domain(name, title or name, path.stem, texts, labels, pairs, (*table.notes, *left_out, *one_class))
 
 
@@ -72,7 +69,7 @@ def _find_column(path: Path, table: Table, column: str) -> int:
         )
     if column in table.columns:
         return table.columns.index(column)
-    known = ", ".join(map(shown, table.columns[:20]))[:300]
+    known = " ".join(", ".join(table.columns).split())[:300]
     if is_delimited(path) and looks_like_data(table.columns, table.sample(1000)):
         raise DomainError(
             f"{path} has no column {column!r}. Its first row looks like data and not like column names: {known}. "
@@ -84,36 +81,23 @@ def _find_column(path: Path, table: Table, column: str) -> int:
 def _read_cells(
     path: Path, column: str, cells: Sequence[object], read: Callable[[object], str | None]
 ) -> list[str | None]:
-    """Each cell as text, None where it is missing."""
+    """Each cell as text, lists as `join_items` gives them, None where it is missing."""
     texts = []
     for row, cell in enumerate(cells, start=1):
-        if is_nested(cell) and read is not _read_label:
-            raise DomainError(
-                f"{path} has a {type(cell).__name__} in the column {column!r} of row {row}: {str(cell)[:80]}. "
-                f"Write one text or number there, or choose another column."
-            )
         try:
             texts.append(read(cell))
-        except ValueError as error:
-            if not isinstance(error, UnicodeDecodeError):
-                raise DomainError(
-                    f"{path} has {error} in the column {column!r} of row {row}: {str(cell)[:80]}. "
-                    f"Write a label or a list of labels there, or choose another column."
-                ) from None
+        except UnicodeDecodeError:
             raise DomainError(
                 f"{path} has bytes that are not UTF-8 text in the column {column!r} of row {row}: {str(cell)[:80]}. "
                 f"Choose a column of text."
             ) from None
+        except ValueError:
+            kind = "dict" if isinstance(cell, dict) else "list with more than texts and numbers"
+            raise DomainError(
+                f"{path} has a {kind} in the column {column!r} of row {row}: {str(cell)[:80]}. "
+                f"Write one text or number there, or a list of them, or choose another column."
+            ) from None
     return texts
-
-
-def _read_label(cell: object) -> str | None:
-    """A label, or a list of labels as one text."""
-    if not is_nested(cell):
-        return label_name(cell)
-    if isinstance(cell, dict):
-        raise ValueError("an object")
-    return join_items(cast("Sequence[object]", cell)) or NO_ITEMS
 
 
 def _complete_rows(

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from fusion_ui.domains.checks import count_labels, find_duplicates
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.tagged_words import has_tagged_words, list_words
 
 MAX_COUNTED = 2_000
 """Rows whose tokens are counted, drawn at random."""
@@ -63,10 +64,11 @@ class DomainSummary:
     Attributes:
         name: the domain's.
         num_rows: examples in it.
-        num_by_label: label -> how many rows have it, most frequent first; empty where the text has no labels.
+        num_by_label: label -> how many rows or words have it, most frequent first; empty where the text has no labels.
         token_lengths: None where no tokenizer was given.
         num_duplicates: rows that repeat one further up, compared without case and white space.
         notes: sentences, the domain's own first.
+        num_words: of all rows, where every word has a label of its own; else None.
     """
 
     name: str
@@ -75,6 +77,7 @@ class DomainSummary:
     token_lengths: TokenLengths | None
     num_duplicates: int
     notes: tuple[str, ...]
+    num_words: int | None = None
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON values, as ``fusion-ui inspect --json`` prints them."""
@@ -85,6 +88,7 @@ class DomainSummary:
             tokens |= {"max_length": found.max_length, "truncated_share": found.truncated_share}
         return {
             "num_rows": self.num_rows,
+            "num_words": self.num_words,
             "num_by_label": dict(self.num_by_label),
             "tokens": tokens,
             "num_duplicates": self.num_duplicates,
@@ -99,8 +103,7 @@ def summarise(domain: Domain, tokenizer: TokenCounter | None = None, max_length:
         tokenizer: of the model that is to read the domain; None leaves lengths out.
         max_length: tokens above which a text counts as cut; None: as many as the tokenizer gives the model.
     """
-    notes = list(domain.notes)
-    lengths = None
+    domain, notes, lengths = list_words(domain), list(domain.notes), None
     if tokenizer is not None and domain.texts:
         counted = _draw(domain, MAX_COUNTED)
         lengths = TokenLengths(_count(counted, tokenizer), max_length or tokenizer.max_tokens)
@@ -112,7 +115,10 @@ def summarise(domain: Domain, tokenizer: TokenCounter | None = None, max_length:
         notes.append(f"Duplicates were looked for in the first {MAX_COMPARED:,} of {len(domain.texts):,} rows.")
     compared = _choose(domain, range(min(len(domain.texts), MAX_COMPARED)))
     num_duplicates = len(find_duplicates(compared))
-    return DomainSummary(domain.name, len(domain.texts), count_labels(domain), lengths, num_duplicates, tuple(notes))
+    by_label = count_labels(domain)
+    num_words = sum(by_label.values()) if has_tagged_words(domain) else None
+    counts = len(domain.texts), by_label, lengths, num_duplicates
+    return DomainSummary(domain.name, *counts, tuple(notes), num_words)
 
 
 def _count(domain: Domain, tokenizer: TokenCounter) -> tuple[int, ...]:

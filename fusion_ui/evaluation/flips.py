@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from fusion_ui.domains.items import show_items
 from fusion_ui.errors import DomainError
 from fusion_ui.evaluation.candidates import Evaluation
 from fusion_ui.evaluation.paired import Difference, Right, paired_difference
@@ -120,8 +121,9 @@ def find_flips(model: Logits, other: Logits, evaluation: Evaluation) -> FlipRepo
             kind = FlipKind.FIXED if right[0][i] else FlipKind.BROKEN if other_right[0][i] else FlipKind.BOTH_WRONG
             place, pairs = encoded.order[i], encoded.domain.pairs
             text, pair = encoded.domain.texts[place], pairs[place] if pairs else None
-            label = task.describe_target(encoded.targets[i], names, tokenizer)
-            found.append(Flip(name, text, pair, label, answer, instead, kind))
+            label = task.explain(text, task.describe_target(encoded.targets[i], names, tokenizer))
+            answer, instead = (replace(said, label=task.explain(text, said.label)) for said in (answer, instead))
+            found.append(Flip(name, show_items(text), pair, label, answer, instead, kind))
         counts = Counter(flip.kind for flip in found)
         flips += found
         domains.append(

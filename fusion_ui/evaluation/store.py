@@ -33,12 +33,12 @@ class LogitsMemory:
         self._memory: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, model: str, domain: str) -> Float[Tensor, "example label"] | None:
+    def get(self, model: str, domain: str) -> Float[Tensor, "example ..."] | None:
         """The longest known run of logits; None if nothing is known."""
         with self._lock:
             return self._memory.get((model, domain))
 
-    def put(self, model: str, domain: str, logits: Float[Tensor, "example label"], is_complete: bool) -> None:
+    def put(self, model: str, domain: str, logits: Float[Tensor, "example ..."], is_complete: bool) -> None:
         """Remember logits; `is_complete` says that they are those of the whole domain."""
         self._keep(model, domain, logits)
 
@@ -62,7 +62,7 @@ class ResultStore(LogitsMemory):
         self._directory, self._max_bytes = directory, max_bytes
         self._num_writes = 0
 
-    def get(self, model: str, domain: str) -> Float[Tensor, "example label"] | None:
+    def get(self, model: str, domain: str) -> Float[Tensor, "example ..."] | None:
         """The longest known run of logits; None if nothing is known."""
         found = super().get(model, domain)
         if found is None and (path := self._path(model, domain)).is_file():
@@ -75,7 +75,7 @@ class ResultStore(LogitsMemory):
                 self._keep(model, domain, found)
         return found
 
-    def put(self, model: str, domain: str, logits: Float[Tensor, "example label"], is_complete: bool) -> None:
+    def put(self, model: str, domain: str, logits: Float[Tensor, "example ..."], is_complete: bool) -> None:
         """Remember logits; only a complete run is written to disk."""
         if self._keep(model, domain, logits) and is_complete:
             try:

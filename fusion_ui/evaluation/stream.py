@@ -64,7 +64,7 @@ def encode_domain(domain: Domain, task: Task, tokenizer: Tokenizer, label_names:
     order = list(range(len(targets)))
     random.Random(0).shuffle(order)
     texts = task.encode(domain, order, tokenizer)
-    metric = task.find_metric(domain.metric)
+    metric = task.find_metric(domain.metric, label_names)
     return EncodedDomain(
         domain, tuple(texts), tuple(targets[i] for i in order), tuple(order), task, metric, label_names
     )

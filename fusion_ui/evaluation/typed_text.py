@@ -19,7 +19,7 @@ from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain
 from fusion_ui.progress import Progress
 from fusion_ui.tasks.sequence_classification import arrange_labels
-from fusion_ui.tasks.task import Answer
+from fusion_ui.tasks.task import Answer, Task
 
 MAX_EXAMPLES, MAX_CHARACTERS = 20, 2_000
 """Sentences that are answered at once, and the length of one, or of both of a pair."""
@@ -120,13 +120,15 @@ def answer_examples(
         StoppedError: `progress` was stopped.
     """
     tokenizer, label_names = evaluation.tokenizer, unite_labels([*evaluation.labels.values()])
-    texts = tuple(tokenizer.encode([e.text], [e.pair] if e.pair else [])[0] for e in examples)
     counts = tuple(tokenizer.count_tokens([e.text], [e.pair] if e.pair else [])[0] for e in examples)
     domain = Domain(NAME, NAME, NAME, tuple(e.text for e in examples), ())
-    typed = [
-        EncodedDomain(domain, texts, (), tuple(range(len(texts))), task, task.metrics[0], names)
-        for task, names in evaluation.labels.items()
-    ]
+    alone = [Domain(NAME, NAME, NAME, (e.text,), (), (e.pair,) if e.pair else ()) for e in examples]
+
+    def encode(task: Task, names: tuple[str, ...]) -> EncodedDomain:
+        texts = tuple(task.encode(one, [0], tokenizer)[0] for one in alone)
+        return EncodedDomain(domain, texts, (), tuple(range(len(texts))), task, task.metrics[0], names)
+
+    typed = [encode(*entry) for entry in evaluation.labels.items()]
     asked = [(model, encoded) for model in _apart(candidates) for encoded in typed if model.answers(encoded)]
     models, answers, found = [], [], []
     for i, (model, encoded) in enumerate(asked):
@@ -135,11 +137,13 @@ def answer_examples(
         *_, last = model.stream(replace(evaluation, domains=(encoded,), store=LogitsMemory()), part)
         rows, task = last[NAME], encoded.task
         models.append(model)
-        answers.append(tuple(task.read_answers(rows, encoded.label_names, tokenizer)))
+        said = zip(examples, task.read_answers(rows, encoded.label_names, tokenizer), strict=True)
+        answers.append(tuple(replace(answer, label=task.explain(e.text, answer.label)) for e, answer in said))
         probabilities = task.find_probabilities(rows)
-        nothing = torch.full((len(texts), len(label_names)), torch.nan)
-        arranged = None if probabilities is None else arrange_labels(probabilities, encoded.label_names, label_names)
-        found.append(nothing if arranged is None else arranged)
+        found.append(None if probabilities is None else arrange_labels(probabilities, encoded.label_names, label_names))
+    if all(part is None for part in found):
+        label_names = ()
+    nothing = torch.full((len(examples), len(label_names)), torch.nan)
     return TypedAnswers(
         tuple(examples),
         counts,
@@ -147,7 +151,7 @@ def answer_examples(
         label_names,
         tuple(models),
         tuple(answers),
-        torch.stack(found),
+        torch.stack([nothing if part is None else part for part in found]),
     )
 
 

@@ -23,6 +23,7 @@ from fusion_ui.settings import Settings
 from fusion_ui.sources.hub import describe_model, find_cached_model, is_repository_id
 from fusion_ui.sources.local import is_directory
 from fusion_ui.statistics.statistic import StatisticKind
+from fusion_ui.tasks import find_task
 
 TOKENS_PER_TEXT = 64
 """Assumed length of a calibration text, for the estimate of time."""
@@ -104,6 +105,7 @@ def check_recipe(recipe: MergeRecipe, settings: Settings, token: str | None = No
     found = [_local(entry) for entry in recipe.experts if is_directory(entry.model)]
     local = [checkpoint for checkpoint in found if not is_adapter(checkpoint.directory)]
     warnings = [] if problems or len(local) < 2 else find_strangers(local)
+    warnings += [f"{h.name}: {odd}" for h in headers for odd in find_task(h.config).check_labels(labels_of(h.config))]
     machine = measure_machine(settings.cache_dir)
     download = sum(header.download_bytes for header in headers)
     disk, memory, seconds = _estimate(recipe, headers, machine, settings)

@@ -22,7 +22,7 @@ def domain_summary_figure(summary: DomainSummary) -> Figure:
 
     Made for a width of 300 pixels. Texts that the model would cut have a colour of their own.
     """
-    bars, lengths = _shown_labels(summary), summary.token_lengths
+    bars, lengths, unit = _shown_labels(summary), summary.token_lengths, "words" if summary.num_words else "rows"
     heights = [BAR_HEIGHT * len(bars)] * bool(bars) + [LENGTHS_HEIGHT] * bool(lengths)
     height = TOP + sum(heights) + AXIS_HEIGHT * max(1, len(heights))
     traces: list[dict[str, Any]] = []
@@ -32,8 +32,8 @@ def domain_summary_figure(summary: DomainSummary) -> Figure:
         "margin": {"l": 8, "r": 12, "t": TOP, "b": AXIS_HEIGHT},
     }
     if bars:
-        traces.append(_bars(bars, summary.num_rows))
-        layout |= _axes("", "rows with each label", (1 - heights[0] / (height - TOP - AXIS_HEIGHT), 1.0))
+        traces.append(_bars(bars, summary.num_words or summary.num_rows, unit))
+        layout |= _axes("", f"{unit} with each label", (1 - heights[0] / (height - TOP - AXIS_HEIGHT), 1.0))
         layout["yaxis"] |= {
             "tickvals": list(range(len(bars))),
             "ticktext": [escape(_cut(label), quote=False) for label, _ in bars],  # plotly reads tags
@@ -58,18 +58,18 @@ def _shown_labels(summary: DomainSummary) -> list[tuple[str, int]]:
     return [*counts[: MAX_BARS - 1], (f"{len(others)} others", sum(count for _, count in others))]
 
 
-def _bars(bars: list[tuple[str, int]], num_rows: int) -> dict[str, Any]:
+def _bars(bars: list[tuple[str, int]], total: int, unit: str) -> dict[str, Any]:
     return {
         "type": "bar",
         "orientation": "h",
-        "name": "rows",
+        "name": unit,
         "x": [count for _, count in bars],
         "y": list(range(len(bars))),
-        "text": [f"{count / num_rows:.0%}" for _, count in bars],
+        "text": [f"{count / total:.0%}" for _, count in bars],
         "textposition": "auto",
         "marker": {"color": COLOR},
         "customdata": [escape(label[:300], quote=False) for label, _ in bars],
-        "hovertemplate": "%{customdata}: %{x:,} rows (%{text})<extra></extra>",
+        "hovertemplate": f"%{{customdata}}: %{{x:,}} {unit} (%{{text}})<extra></extra>",
     }
 
 

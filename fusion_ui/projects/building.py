@@ -17,12 +17,14 @@ from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.checkpoints.similarity import find_strangers
 from fusion_ui.domains.checks import describe_overlaps, find_duplicates
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.tagged_words import list_words
 from fusion_ui.errors import DomainError, RecipeError
 from fusion_ui.projects.corpus import split_sentences
 from fusion_ui.projects.measures import task_of
 from fusion_ui.projects.project import Project, ProjectDomain, ProjectExpert, read_split
 from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.sharing import check_belongs
+from fusion_ui.tasks import find_task
 
 BASE = "base model"
 """How the base is called among the parts of a project."""
@@ -64,7 +66,8 @@ def add_expert(project: Project, name: str, checkpoint: Checkpoint) -> tuple[Pro
     check_mergeable(headers, output_parameters(headers[0].shapes))
     domain = next((d.name for d in project.domains if d.name == name), "")
     expert = ProjectExpert(name, name, added.directory, domain, added.source, added.revision, base=added.base)
-    return replace(project, experts=(*project.experts, expert)), find_strangers([*present[:1], added])
+    odd = find_task(added.config).check_labels(added.label_names)
+    return replace(project, experts=(*project.experts, expert)), [*find_strangers([*present[:1], added]), *odd]
 
 
 def use_base(project: Project, checkpoint: Checkpoint) -> Project:
@@ -99,6 +102,8 @@ def add_domain(
     name = _free_name(name or source.name, [d.name for d in project.domains])
     if not source.labels:
         raise DomainError(f"The domain {name} has no labels, so nothing can be scored on it. Choose its label column.")
+    if any(find_task(model.config).reads_words for model in present_models(project)):
+        source = list_words(source)
     frame, notes = _tidy(source)
     if len(frame) < MIN_SENTENCES:
         raise DomainError(

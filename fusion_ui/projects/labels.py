@@ -8,6 +8,7 @@ from dataclasses import replace
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import read_header
 from fusion_ui.checkpoints.heads import output_parameters
+from fusion_ui.domains.checks import count_labels
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import FusionError, RecipeError
 from fusion_ui.merging.labels import Heads, align_labels, check_tasks
@@ -31,9 +32,10 @@ def label_table(project: Project) -> list[LabelRow]:
     ]
     owners = {expert.domain: expert for expert in project.experts}
     for domain in project.domains:
-        if domain.name in owners and not task_of(owners[domain.name]).has_label_answers:
+        task = task_of(owners[domain.name]) if domain.name in owners else None
+        if task and not (task.has_label_answers or task.reads_words):
             continue  # quantities, or several labels in one
-        labels = sorted(set(load_domain(domain.report, domain.name).labels))
+        labels = sorted(count_labels(load_domain(domain.report, domain.name)))
         if len(labels) <= MAX_DATA_LABELS:
             rows += [(domain.name + DATA, label, dict(domain.labels).get(label, label)) for label in labels]
     return rows

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.items import rename_items
 from fusion_ui.domains.loaders import load_domain
 
 SPLITS = ("train", "calibrate", "select", "report")
@@ -101,5 +102,5 @@ def read_split(domain: ProjectDomain, split: str) -> Domain:
     """
     found = load_domain(getattr(domain, split), domain.name, title=domain.title, pair_column=domain.pair_column)
     names = dict(domain.labels)
-    labels = tuple(names.get(label, label) for label in found.labels) if names else found.labels
+    labels = tuple(rename_items(label, names) for label in found.labels) if names else found.labels
     return replace(found, labels=labels, metric=domain.metric)

@@ -13,12 +13,11 @@ from fusion_ui.merging.pinning import slugify
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.results.licences import describe_licences, read_licence, shared_licence
 from fusion_ui.results.numbers import DomainNumbers, format_score
-from fusion_ui.tasks import metric_title
+from fusion_ui.tasks import find_task, metric_title
 
-TASK = "text-classification"
 BODY = """# {title} of {names}
 
-One text classifier merged from {count} models fine-tuned from one base, {data}, by Fusion UI. It answers with the
+One model for {kind}, merged from {count} models fine-tuned from one base, {data}, by Fusion UI. It answers with the
 labels {labels}.
 
 ## Method
@@ -46,7 +45,7 @@ Base model: {base}. {licences}
 ```python
 from transformers import pipeline
 
-classify = pipeline("text-classification", model="{place}")
+classify = pipeline("{pipeline}", model="{place}")
 classify("Something to classify.")
 ```
 {heads}
@@ -84,9 +83,10 @@ def plain(text: str) -> str:
 def _metadata(plan: MergePlan, numbers: Sequence[DomainNumbers], licence: str | None) -> Any:
     from huggingface_hub import EvalResult, ModelCardData
 
+    pipeline = find_task(plan.experts[0].config).pipeline
     results = [
         EvalResult(
-            task_type=TASK,
+            task_type=pipeline,
             dataset_type=slugify(row.merge.domain),
             dataset_name=row.title,
             dataset_split=row.merge.split,
@@ -100,7 +100,7 @@ def _metadata(plan: MergePlan, numbers: Sequence[DomainNumbers], licence: str | 
     scored: dict[str, Any] = {"model_name": plan.title, "eval_results": results} if results else {}
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag=TASK,
+        pipeline_tag=pipeline,
         tags=["merge", "fusion-ui", plan.method.name.replace("_", "-")],
         license=licence,
         **related,
@@ -110,11 +110,14 @@ def _metadata(plan: MergePlan, numbers: Sequence[DomainNumbers], licence: str | 
 
 def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], licences: Sequence[str]) -> str:
     method, names = type(plan.method), [plain(expert.name) for expert in plan.experts]
+    task = find_task(plan.experts[0].config)
     settings = ", ".join(f"{name} = {value}" for name, value in vars(plan.method).items()) or "none"
     if plan.layer_scaling:
         settings += f"; then {plan.layer_scaling.describe()} by depth ([paper](https://arxiv.org/abs/2410.17146))"
     own = plan.labels.heads is Heads.OWN
     return BODY.format(
+        kind=task.title,
+        pipeline=task.pipeline,
         title=method.title,
         names=", ".join(names),
         count=len(names),

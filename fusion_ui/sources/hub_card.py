@@ -132,7 +132,8 @@ def find_class_names(card: Card, config: str, column: str) -> tuple[str, ...] | 
         features = info.get("features")
         for feature in features if isinstance(features, list) else ():
             try:
-                names = feature["dtype"]["class_label"]["names"] if feature["name"] == column else None
+                about = feature if "dtype" in feature else {"dtype": feature.get("sequence", feature.get("list"))}
+                names = about["dtype"]["class_label"]["names"] if feature["name"] == column else None
                 if isinstance(names, dict):  # number, as text -> name
                     names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
             except (KeyError, TypeError, ValueError):

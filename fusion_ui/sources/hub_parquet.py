@@ -20,7 +20,7 @@ class ParquetSchema:
     """What a Parquet file says of itself before any row is read.
 
     Attributes:
-        columns: all but those that hold bytes, lists or structures.
+        columns: all but those that hold bytes or structures; lists of texts or numbers are among them.
         class_names: column -> the names of its classes by number, where the library `datasets` wrote them.
     """
 
@@ -44,7 +44,9 @@ def read_schema(files: DatasetFiles, path: str) -> ParquetSchema | None:
     with naming_damage(where), files.open_file(path) as file, open_parquet(file) as opened:
         schema, num_rows = opened.schema_arrow, opened.metadata.num_rows
     others = (types.is_nested, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
-    columns = tuple(field.name for field in schema if not any(is_other(field.type) for is_other in others))
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    cells = {f.name: f.type.value_type if any(is_list(f.type) for is_list in lists) else f.type for f in schema}
+    columns = tuple(name for name, kind in cells.items() if not any(is_other(kind) for is_other in others))
     return ParquetSchema(columns, num_rows, _class_names((schema.metadata or {}).get(b"huggingface", b"{}")))
 
 
@@ -90,5 +92,13 @@ def _class_names(metadata: bytes) -> dict[str, tuple[str, ...]]:
         features = json.loads(metadata)["info"]["features"].items()
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return {}  # not written by `datasets`
-    named = [(column, feature.get("names")) for column, feature in features if isinstance(feature, dict)]
+    single = [(column, _feature_of_items(feature)) for column, feature in features]
+    named = [(column, feature.get("names")) for column, feature in single if isinstance(feature, dict)]
     return {column: tuple(map(str, names)) for column, names in named if isinstance(names, list)}
+
+
+def _feature_of_items(feature: Any) -> Any:
+    """What `datasets` says of each item of a list; of anything else what it says of the whole."""
+    if isinstance(feature, list) and len(feature) == 1:  # as its old versions wrote lists
+        return feature[0]
+    return feature["feature"] if isinstance(feature, dict) and isinstance(feature.get("feature"), dict) else feature

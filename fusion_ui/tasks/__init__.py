@@ -13,8 +13,9 @@ from fusion_ui.tasks.multi_label import MultiLabelClassification
 from fusion_ui.tasks.regression import Regression
 from fusion_ui.tasks.sequence_classification import SequenceClassification
 from fusion_ui.tasks.task import Task
+from fusion_ui.tasks.token_classification import TokenClassification
 
-TASKS: tuple[Task, ...] = (Regression(), MultiLabelClassification(), SequenceClassification())
+TASKS: tuple[Task, ...] = (TokenClassification(), Regression(), MultiLabelClassification(), SequenceClassification())
 """In the order in which they are asked whether they serve a model."""
 
 

@@ -17,12 +17,12 @@ from fusion_ui.tasks.task import Answer, Task
 from fusion_ui.tasks.tokenizer import Tokenizer
 
 
-def find_answers(rows: Float[Tensor, "example label"]) -> Int[Tensor, " example"]:
-    """Position of the label that each example is answered with; NaN stands for a label that the model does not know."""
+def find_answers(rows: Float[Tensor, "*example label"]) -> Int[Tensor, "*example"]:
+    """Position of the label that each example, or word, is answered with; NaN is of a label that nobody knows."""
     return rows.nan_to_num(nan=-torch.inf).argmax(-1)
 
 
-def find_probabilities(rows: Float[Tensor, "example label"]) -> Float[Tensor, "example label"]:
+def find_probabilities(rows: Float[Tensor, "*example label"]) -> Float[Tensor, "*example label"]:
     """Probability of every label, by softmax over the labels that the model knows; NaN for the others."""
     is_unknown = rows.isnan()
     return rows.masked_fill(is_unknown, -torch.inf).softmax(-1).masked_fill(is_unknown, torch.nan)

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.loading import auto_class_of, load_pretrained
 from fusion_ui.domains.batches import Batch, EncodedText
+from fusion_ui.domains.cells import is_list
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.items import show_items
 from fusion_ui.errors import CheckpointError, DomainError
 from fusion_ui.tasks.inputs import model_inputs
 from fusion_ui.tasks.metrics import Metric
@@ -45,7 +47,9 @@ class Task(ABC):
         name: as recipes and results have it.
         title: how people call it.
         auto_class: the class of transformers that loads its models.
+        pipeline: what transformers and the hub call the task.
         metrics: what its answers can be scored by, the usual one first.
+        reads_words: its text is words, each with a label.
         has_label_answers: an answer is one of the model's labels, so answers can be counted in a confusion matrix.
         has_right_answers: an answer is right or wrong; not where it is a quantity.
         has_empty_labels: that a text has no label is an answer too, so such rows are not left out.
@@ -54,7 +58,9 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     auto_class: ClassVar[str]
+    pipeline: ClassVar[str] = "text-classification"
     metrics: ClassVar[tuple[Metric, ...]]
+    reads_words: ClassVar[bool] = False
     has_label_answers: ClassVar[bool] = False
     has_right_answers: ClassVar[bool] = True
     has_empty_labels: ClassVar[bool] = False
@@ -81,8 +87,8 @@ class Task(ABC):
             )
         return model.eval().requires_grad_(False)
 
-    def find_metric(self, name: str | None) -> Metric:
-        """The metric of that name; None is the usual one.
+    def find_metric(self, name: str | None, label_names: tuple[str, ...] = ()) -> Metric:
+        """The metric of that name, for answers among those labels; None is the usual one.
 
         Raises:
             DomainError: the task has no such metric.
@@ -99,6 +105,12 @@ class Task(ABC):
         Raises:
             DomainError: an example cannot be read for this task.
         """
+        for part in (domain.texts, domain.pairs):
+            if (words := next((part[i] for i in indices if part and is_list(part[i])), None)) is not None:
+                raise DomainError(
+                    f"The domain {domain.name} has a list where a text is needed: {show_items(words)[:80]!r}. Choose "
+                    f"another column; models for {self.title} read no lists of words."
+                )
         pairs = [domain.pairs[i] for i in indices] if domain.pairs else ()
         return tokenizer.encode([domain.texts[i] for i in indices], pairs)
 
@@ -148,6 +160,14 @@ class Task(ABC):
     def find_probabilities(self, rows: Tensor) -> Float[Tensor, "example label"] | None:
         """How probable a model calls each of its labels; None where its outputs are not that."""
         return None
+
+    def explain(self, text: str, answer: str) -> str:
+        """An answer, or a target, in the words in which it is shown beside its text."""
+        return answer
+
+    def check_labels(self, label_names: tuple[str, ...]) -> list[str]:
+        """Sentences on what is odd about a model's labels."""
+        return []
 
     @abstractmethod
     def describe_target(self, target: Target, label_names: tuple[str, ...], tokenizer: Tokenizer) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.batches import EncodedText
+from fusion_ui.domains.items import show_items
 from fusion_ui.errors import CheckpointError
 
 
@@ -17,6 +18,21 @@ def _load_tokenizer(directory: str, fingerprint: str) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+
+
+@lru_cache(maxsize=4)
+def _load_word_tokenizer(directory: str, fingerprint: str) -> Any:
+    """For text that is given as words. Byte-level BPE writes the space before a word into its first token: without
+    it, as in the middle of a word, `run_ner` and what else trains such models never reads them.
+    """  # fmt: skip
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import AutoTokenizer
+
+    usual = _load_tokenizer(directory, fingerprint)
+    is_byte_level = usual.is_fast and isinstance(usual.backend_tokenizer.pre_tokenizer, ByteLevel)
+    if not is_byte_level or usual.add_prefix_space:
+        return usual
+    return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, add_prefix_space=True)
 
 
 @contextmanager
@@ -42,6 +58,7 @@ class Tokenizer:
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"The tokenizer of {checkpoint.name} cannot be loaded: {first_line(error)}") from None
         self._name, config = checkpoint.name, checkpoint.config
+        self._place = str(checkpoint.directory), checkpoint.tokenizer_fingerprint
         # RoBERTa's 514 positions hold 512 tokens, which only its tokenizer says; GPT-2 calls its limit n_positions.
         limits = [config.get("max_position_embeddings"), config.get("n_positions"), self._tokenizer.model_max_length]
         self.max_tokens = min([max_tokens, *(int(limit) for limit in limits if limit)])
@@ -68,6 +85,29 @@ class Tokenizer:
         types = [tuple(row) or (0,) for row in encoded["token_type_ids"]]
         return [EncodedText(*both) for both in zip(ids, types, strict=True)]
 
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[EncodedText]:
+        """Tokens of each sentence and where its words begin, special tokens included, cut at `max_tokens`.
+
+        Raises:
+            CheckpointError: the tokenizer does not say which word a token is of.
+        """
+        with _refusing_panics(self._name):
+            tokenizer = _load_word_tokenizer(*self._place)
+            if not tokenizer.is_fast:
+                raise CheckpointError(
+                    f"The tokenizer of {self._name} does not say which word a token is of, so words cannot be tagged. "
+                    "Save the model with a fast tokenizer (tokenizer.json)."
+                )
+            words = [[_readable(word) for word in sentence] for sentence in sentences]
+            if not words:
+                return []
+            encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=self.max_tokens)
+        places = (_first_tokens(encoded.word_ids(i), len(sentence)) for i, sentence in enumerate(words))
+        return [
+            EncodedText(tuple(ids) or (self.pad_id,), words=first)
+            for ids, first in zip(encoded["input_ids"], places, strict=True)
+        ]
+
     def count_tokens(self, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[int]:
         """How many tokens `encode` would give each text if none were cut."""
         return [len(row) for row in self._tokenize(texts, pairs, verbose=False)["input_ids"]]
@@ -75,10 +115,19 @@ class Tokenizer:
     def _tokenize(self, texts: Sequence[str], pairs: Sequence[str], **options: Any) -> Mapping[str, Any]:
         if not texts:
             return {"input_ids": []}
-        readable = [_readable(text) for text in texts]
+        readable = [_readable(show_items(text)) for text in texts]  # a list of words has as many tokens
         second = [_readable(text) for text in pairs] or None
         with _refusing_panics(self._name):
             return self._tokenizer(readable, second, **options)
+
+
+def _first_tokens(word_ids: Sequence[int | None], num_words: int) -> tuple[int, ...]:
+    """Position of each word's first token; -1 where it was cut off, or is of characters that make no token."""
+    first = [-1] * num_words
+    for position in reversed(range(len(word_ids))):
+        if (word := word_ids[position]) is not None:
+            first[word] = position
+    return tuple(first)
 
 
 def _readable(text: str) -> str:

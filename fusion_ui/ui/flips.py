@@ -72,7 +72,8 @@ class HoldingAgainst(LongWork):
                     continue
                 found = Found(report, first.title, second.title)
                 domains = any_of([(counted.title, counted.domain) for counted in report.domains])
-                labels = any_of(sorted({(flip.label, flip.label) for flip in report.flips}))
+                named = {flip.label for flip in report.flips} if evaluation.task.has_label_answers else ()
+                labels = any_of([(label, label) for label in sorted(named)])
                 lists = (gr.update(**properties) for properties in (domains, labels, any_of(KIND_CHOICES)))
                 sentence = render_flips_sentence(report, first.title, second.title)
                 drawn = found.draw(PAGE, str(text or "")[:MAX_SEARCH])
@@ -85,6 +86,10 @@ class HoldingAgainst(LongWork):
         encoded = next((d for d in evaluation.domains if d.domain.name == domain), None)
         if encoded is None:
             raise RecipeError(f"There is no domain {str(domain)[:80]!r} in this project any more. Choose another.")
+        if not encoded.task.has_label_answers:
+            sentence = f"{encoded.domain.title}: an answer is more than a label, so none is taken for another."
+            yield [render_status(sentence), {}]
+            return
         (who,) = find_contestants(self.workspace, session.project, session.request, evaluation, (model,))
         if domain not in who.answering:
             raise RecipeError(f"{encoded.domain.title} has no expert of its own. Choose another model.")

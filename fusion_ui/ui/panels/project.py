@@ -165,7 +165,7 @@ def _labels() -> tuple:
 
 
 def _domains() -> tuple:
-    data = gr.File(label="CSV, TSV, JSONL or Parquet file", elem_id="own-data")
+    data = gr.File(label="CSV, TSV, JSONL, Parquet or CoNLL file", elem_id="own-data")
     with gr.Row(equal_height=True):
         dataset = gr.Textbox(
             label="Or a data set on the hub",

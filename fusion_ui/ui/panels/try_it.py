@@ -21,7 +21,8 @@ const draw = () => {
     const block = make('section', ''), table = make('table', ''), top = make('tr', '');
     const heading = make('div', '', 'sentence');
     for (const text of example.texts) heading.appendChild(make('div', text));
-    for (const text of ['Model', ...value.labels]) top.appendChild(make('th', text));
+    const labels = value.labels.length ? value.labels : ['Answer'];
+    for (const text of ['Model', ...labels]) top.appendChild(make('th', text));
     table.appendChild(top);
     for (const model of example.models) {
       const row = make('tr', ''), name = make('td', model.title);
