@@ -102,7 +102,7 @@ def wait_until_up_to_date(page: Page, alpha: float | None = None) -> None:
       return isDone && plot?.data?.some(t => name === 'RegMean' ? t.name?.startsWith(name) : t.name === name);
     }"""
     try:
-        page.wait_for_function(is_drawn, arg=name, timeout=120_000)
+        page.wait_for_function(is_drawn, arg=name, timeout=240_000)
     except TimeoutError:
         drawn = page.evaluate("() => document.querySelector('#accuracy .live-plot')?.data?.map(t => t.name)")
         pytest.fail(f"{name} was not drawn, but {drawn}; {page.inner_text('#status')!r}")

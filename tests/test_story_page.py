@@ -195,9 +195,11 @@ def test_the_keyboard_alone_tells_the_story(page: Page, tmp_path: Path) -> None:
     page.wait_for_selector("#pairs-run")
     assert page.evaluate("() => document.activeElement.innerText.trim()") == "Pairs"
     keys.go_to("#pairs-method input")
-    keys.press("ArrowDown")
+    keys.press("Control+a")
     page.keyboard.type("Simple mean")
+    page.get_by_role("option", name="Simple mean", exact=True).wait_for()
     keys.press("Enter")
+    assert page.locator("#pairs-method input").input_value() == "Simple mean"
     keys.go_to("#pairs-run")
     keys.press("Space")
     wait_for_words(page, "#pairs-status", "Simple mean: 6 pairs")
