@@ -44,7 +44,7 @@ def see(server: Server) -> tuple[Any, Any]:
     *_, listed = visitor.call("arrive", [VISITOR, "", None])["output"]["data"]
     assert visitor.call("post", visitor.controls())["success"]
     numbers = visitor.call("run", [])["output"]["data"][3]
-    return numbers["data"], [row["key"] for row in listed["rows"]]
+    return sorted(numbers["data"]), [row["key"] for row in listed["rows"]]  # rows stand in the order they were ready in
 
 
 def be_busy(server: Server) -> None:
