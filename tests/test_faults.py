@@ -64,8 +64,17 @@ def be_busy(server: Server) -> None:
 
 def kill_server(folder: Path, count: int, seed: int) -> None:
     """Kill a server in the middle of its work again and again; fail where anything is not as before."""
-    generator, server = random.Random(seed), Server(folder)
+    server = Server(folder)
     server.start()
+    try:
+        kill_again(server, folder, count, random.Random(seed))
+    finally:
+        server.kill()
+    assert "a handler failed" not in server.log, server.log[-5000:]
+
+
+def kill_again(server: Server, folder: Path, count: int, generator: random.Random) -> None:
+    """Let a visitor keep it busy, kill it, start it, and look."""
     numbers, _ = see(server)
     known: list[str] = []
     for _ in range(count):
@@ -82,9 +91,7 @@ def kill_server(folder: Path, count: int, seed: int) -> None:
         assert all(name.startswith(f"{server.process.pid}-") for name in sessions), "a dead server's files are left"
         leftovers = [path for path in folder.rglob(".*") if path.suffix in (".part", ".old")]
         assert leftovers == []
-    server.kill()
     assert known, "nothing was remembered at all"
-    assert "a handler failed" not in server.log, server.log[-5000:]
 
 
 def _until_it_is_gone(work: Callable[[], None]) -> None:
