@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from fusion_ui.sources.files import remove_leftovers
@@ -15,6 +17,9 @@ LOGGER = logging.getLogger("fusion_ui")
 ROUND_SECONDS = 20.0
 FIRST_SECONDS = 600.0
 """How long a file waits whose sender has asked for nothing yet."""
+
+UPLOAD_SECONDS = 3600.0
+"""An upload of which nothing came for so long has ended."""
 
 
 class Janitor:
@@ -32,6 +37,15 @@ class Janitor:
         self._sessions.end_idle()
         for path in self._owners.let_go(RETURN_SECONDS, FIRST_SECONDS):
             shutil.rmtree(path.parent, ignore_errors=True)  # gradio gives each content a directory
+        self._remove_temporary()
+
+    def _remove_temporary(self) -> None:
+        """gradio leaves an empty file for every file that a handler reads, and what of an upload was cut off."""
+        for path in self._sessions.uploads.glob("tmp*"):
+            with suppress(FileNotFoundError):  # an upload was complete and has been moved
+                status = path.stat()
+                if time.time() - status.st_mtime > (UPLOAD_SECONDS if status.st_size else RETURN_SECONDS):
+                    path.unlink()
 
     def _work(self) -> None:
         pause = threading.Event()

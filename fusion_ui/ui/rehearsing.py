@@ -7,7 +7,7 @@ statistics and answers in the caches on disk, so nothing is computed twice. Anot
 no more than the one that was rehearsed; other experts, data, methods or references are rehearsed again. Where the page
 is for the person at this machine alone, and for the demo, there is nothing to rehearse.
 
-    python -m fusion_ui.ui.rehearsing SECONDS MEMORY_BYTES      reads a pickle from its parent, writes JSON lines
+    python -m fusion_ui.ui.rehearsing SECONDS MEMORY_BYTES      reads a line of JSON from its parent, writes others
 
 The child ends with its parent: it reads the pipe that the parent holds open, which the system closes whatever happens.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -28,6 +27,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import TypeAdapter
+
 from fusion_ui.errors import FusionError, MergeError
 from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project
@@ -38,6 +39,8 @@ from fusion_ui.ui.request import FuseRequest
 
 MAX_KNOWN = 500
 """Rehearsals remembered."""
+_TASK = TypeAdapter(tuple[Project, FuseRequest, Settings])
+"""What a child is told, as one line of JSON."""
 Rehearsed = tuple[Any, ...]
 """A project, and what of the controls decides how much is computed with it."""
 
@@ -53,7 +56,7 @@ class Rehearsals:
     def is_due(self, project: Project, request: FuseRequest) -> bool:
         """True if this is the first time that a stranger's models are computed with so."""
         with self._lock:
-            is_strange = not self._settings.allows_folders and project is not self._demo
+            is_strange = not self._settings.allows_folders and project != self._demo
             return is_strange and _key(project, request) not in self._done
 
     def hold(self, project: Project, request: FuseRequest, progress: Progress) -> Iterator[tuple[float, str]]:
@@ -101,7 +104,7 @@ class _Child:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         with suppress(BrokenPipeError):  # it has died already, which its code says
-            pickle.dump((project, request, settings), self._pipe)
+            self._pipe.write(_TASK.dump_json((project, request, settings)) + b"\n")
             self._pipe.flush()
 
     @property
@@ -179,7 +182,7 @@ def main(seconds: str, memory_bytes: str) -> None:
     def say(**said: Any) -> None:
         os.write(answer, json.dumps(said).encode() + b"\n")
 
-    project, request, settings = pickle.load(sys.stdin.buffer)
+    project, request, settings = _TASK.validate_json(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         tell = Progress(lambda fraction, message: say(fraction=fraction, message=message))
