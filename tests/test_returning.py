@@ -58,9 +58,10 @@ def requests(draw: st.DrawFn) -> FuseRequest:
     parameters = {name: {n: draw(value) for n, value in values.items()} for name, values in PARAMETERS.items()}
     any_number = [m.name for m in METHODS if m.num_experts[1] is None]
     pins = [pin for pin in draw(st.lists(settings_of_a_method, max_size=3)) if pin[0] in any_number]
+    included = draw(st.sets(st.sampled_from(NAMES), min_size=2))  # once: drawn anew for each name, none may be left
     weights = draw(st.lists(st.just(1.0) | st.floats(0.1, 3), min_size=3, max_size=3))
     return FuseRequest(
-        experts=tuple(n for n in NAMES if n in draw(st.sets(st.sampled_from(NAMES), min_size=2))),
+        experts=tuple(n for n in NAMES if n in included),
         calibration=tuple((n, draw(st.sampled_from(NAMES))) for n in NAMES),
         num_examples=draw(st.integers(1, 400)),
         methods=tuple(draw(st.lists(st.sampled_from(any_number), unique=True, max_size=5))),

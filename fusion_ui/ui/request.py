@@ -251,7 +251,9 @@ def renew_request(request: FuseRequest, project: Project) -> FuseRequest:
 
     What is asked next never depends on what a browser shows at that moment, which may still be the old project.
     """
-    start = default_request(project)
+    start, metric = default_request(project), request.metric
+    if metric and metric not in [name for _, name in metric_choices(project)]:
+        metric = ""
     methods = tuple(
         name
         for name in request.methods
@@ -265,7 +267,7 @@ def renew_request(request: FuseRequest, project: Project) -> FuseRequest:
         weights=(),
         rules=(),
         layer_scaling=(),
-        metric=request.metric if request.metric in [name for _, name in metric_choices(project)] else "",
+        metric=metric,
     )
 
 
