@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fusion_ui.checkpoints.limits import ADAPTER_CONFIG, ModelLimits, read_shapes
+from fusion_ui.checkpoints.loading import auto_class_of
 from fusion_ui.errors import CheckpointError, FusionError
 from fusion_ui.progress import Progress
 from fusion_ui.sources.fetch import first_line
@@ -140,11 +141,13 @@ def main(directory: str, seconds: str, memory_bytes: str) -> None:
 
 def _try_model(directory: Path) -> None:
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    import transformers
+    from transformers import AutoConfig, AutoTokenizer
 
+    content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+        model = getattr(transformers, auto_class_of(content)).from_config(config, trust_remote_code=False)
     stored = read_shapes(directory, ModelLimits())
     for name, tensor in model.state_dict().items():
         if name in stored and tuple(tensor.shape) != stored[name]:

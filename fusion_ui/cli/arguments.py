@@ -23,7 +23,7 @@ TextColumn = Annotated[str, typer.Option("--text-column", help="Column that hold
 PairColumn = Annotated[
     str | None, typer.Option("--pair-column", help="Column that holds the second text, for models that judge pairs.")
 ]
-LabelColumn = Annotated[str, typer.Option("--label-column", help="Column that holds the label.")]
+LabelColumn = Annotated[str, typer.Option("--label-column", help="Column that holds the label; '' where there is none.")]
 
 
 def open_workspace(**changes: Any) -> Any:
@@ -71,6 +71,6 @@ def domains_from(data: list[str], text_column: str, label_column: str, pair_colu
         name, separator, path = text.partition("=")
         if not separator or not name or name in domains:
             raise DomainError(f"Write --data NAME=FILE, each name once. Got {text!r} instead.")
-        domains[name] = load_domain(Path(path), name, text_column, label_column, pair_column=pair_column)
+        domains[name] = load_domain(Path(path), name, text_column, label_column or None, pair_column=pair_column)
     print_notes(f"{name}: {note}" for name, domain in domains.items() for note in domain.notes)
     return list(domains.values())

@@ -67,7 +67,7 @@ def flips(
     merging: dict[str, Any] = dict.fromkeys(answering, workspace.candidate(plan))
     merge = collect_logits(merging, evaluation, progress.part(0, 0.5))
     report = find_flips(merge, collect_logits(answering, evaluation, progress.part(0.5, 1)), evaluation)
-    compared = [encoded for encoded in evaluation.domains if encoded.domain.name in answering]
+    compared = [d for d in evaluation.domains if d.domain.name in merge and d.task.has_label_answers]
     confusions = [count_confusion(merge[d.domain.name], d, evaluation.label_names) for d in compared]
     found = filter_flips(report.flips, search, domain, label, kind)
     clear_line()

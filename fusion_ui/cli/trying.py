@@ -35,8 +35,10 @@ def try_it(
     workspace = open_workspace()
     plan = workspace.plan(recipe_from(recipe, parameters))
     experts = [*expert_candidates(plan).values()]
-    models = [workspace.candidate(plan), *experts, *([ensemble_of(experts)] if len(experts) > 1 else [])]
-    found = answer_examples(examples, models, workspace.evaluation_of([], plan), terminal_progress())
+    evaluation = workspace.evaluation_of([], plan)
+    has_ensemble = len(experts) > 1 and evaluation.task.has_ensemble
+    models = [workspace.candidate(plan), *experts, *([ensemble_of(experts)] if has_ensemble else [])]
+    found = answer_examples(examples, models, evaluation, terminal_progress())
     clear_line()
     described = found.describe()
     if as_json:
@@ -50,4 +52,5 @@ def try_it(
         print(f"  {found.note(example['num_tokens'])}")
         for model in example["models"]:
             shown = {name: "-" if p is None else f"{p:.1%}" for name, p in model["probabilities"].items()}
-            print(f"  {model['title']:<{width}}  {'  '.join(f'{one_line(name)} {p}' for name, p in shown.items())}")
+            said = "  ".join(f"{one_line(name)} {p}" for name, p in shown.items()) or one_line(model["answer"])
+            print(f"  {model['title']:<{width}}  {said}")

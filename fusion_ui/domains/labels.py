@@ -32,7 +32,7 @@ def encode_labels(domain: str, labels: Sequence[str], label_names: Sequence[str]
     unknown = sorted(label for label, key in keys.items() if key not in positions)
     if unknown:
         raise DomainError(
-            f"The domain {domain} has the label {_listed(unknown)}, which the model does not know. "
+            f"The domain {domain} has the label {listed(unknown)}, which the model does not know. "
             f"It knows: {', '.join(label_names)}. {_advise(unknown, len(labels))}"
         )
     return tuple(positions[keys[label]] for label in labels)
@@ -64,7 +64,8 @@ def name_numbers(domain: Domain, label_names: Sequence[str], own_labels: Mapping
     return replace(domain, labels=tuple(own[position] for position in positions))
 
 
-def _listed(labels: Sequence[str]) -> str:
+def listed(labels: Sequence[str]) -> str:
+    """The first few labels, for a message."""
     shown = ", ".join(repr(label[:80]) for label in labels[:_NUM_SHOWN])
     return shown if len(labels) <= _NUM_SHOWN else f"{shown} and {len(labels) - _NUM_SHOWN:,} others"
 

@@ -107,7 +107,7 @@ def find_flips(model: Logits, other: Logits, evaluation: Evaluation) -> FlipRepo
     names = evaluation.label_names
     for encoded in evaluation.domains:
         name, task, tokenizer = encoded.domain.name, encoded.task, evaluation.tokenizer
-        if name not in model or name not in other or not encoded.targets:
+        if name not in model or name not in other or not encoded.targets or not task.has_right_answers:
             continue
         right: Right = (encoded.find_right(model[name]),)
         other_right: Right = (encoded.find_right(other[name]),)

@@ -31,6 +31,8 @@ class DomainScore:
         num_correct, num_examples: examples answered just as they should be, and all that were answered.
         num_total: examples in the split; smaller `num_examples` means that the evaluation is still running.
         low, high: 95 % interval.
+        metric: its name.
+        is_smaller_better: as of perplexity.
     """
 
     domain: str
@@ -43,6 +45,7 @@ class DomainScore:
     low: float
     high: float
     metric: str = "accuracy"
+    is_smaller_better: bool = False
 
 
 def score_rows(encoded: EncodedDomain, rows: Float[Tensor, "_ ..."], role: Role) -> DomainScore:
@@ -50,7 +53,7 @@ def score_rows(encoded: EncodedDomain, rows: Float[Tensor, "_ ..."], role: Role)
     found = encoded.metric.score(rows, encoded.targets[: len(rows)])
     num_correct, about = int(encoded.find_right(rows).sum()) if len(rows) else 0, encoded.domain
     values = found.value, num_correct, len(rows), len(encoded), found.low, found.high, encoded.metric.name
-    return DomainScore(about.name, about.split, role, *values)
+    return DomainScore(about.name, about.split, role, *values, encoded.metric.is_smaller_better)
 
 
 def mean_interval(scores: Sequence[DomainScore]) -> tuple[float, float]:

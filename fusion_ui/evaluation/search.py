@@ -182,7 +182,7 @@ def search_best(
             right[value] = tuple(d.find_right(logits[d.domain.name]) for d in evaluation.domains)
             rows[value] = SearchRow(value, score_candidate(candidates[value], logits, evaluation, in_domain))
             yield rows[value]
-        best = max(alive, key=lambda value: rows[value].scores.mean)
+        best = max(alive, key=lambda value: rows[value].scores.merit)
         if end < ends[-1]:
             for value in [value for value in alive if value != best]:
                 if paired_difference(right[best], right[value], miss, totals).low > 0:

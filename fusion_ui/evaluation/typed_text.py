@@ -19,6 +19,7 @@ from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain
 from fusion_ui.progress import Progress
 from fusion_ui.tasks.sequence_classification import find_probabilities
+from fusion_ui.tasks.task import Answer
 
 MAX_EXAMPLES, MAX_CHARACTERS = 20, 2_000
 """Sentences that are answered at once, and the length of one, or of both of a pair."""
@@ -41,7 +42,8 @@ class TypedAnswers:
         num_tokens: of each example before any was cut, special tokens included.
         max_tokens: that a model reads; the rest is cut.
         models: who answered.
-        probabilities: NaN for a label that a model does not know.
+        answers: of each model, to each example, in words.
+        probabilities: NaN for a label that a model does not know; of no label where answers are none.
     """
 
     examples: tuple[Example, ...]
@@ -49,6 +51,7 @@ class TypedAnswers:
     max_tokens: int
     label_names: tuple[str, ...]
     models: tuple[Candidate, ...]
+    answers: tuple[tuple[Answer, ...], ...]
     probabilities: Float[Tensor, "model example label"]
 
     def note(self, num_tokens: int) -> str:
@@ -58,7 +61,9 @@ class TypedAnswers:
         return f"{num_tokens:,} tokens"
 
     def describe(self) -> dict[str, Any]:
-        """As JSON values; None is the probability of a label that a model does not know."""
+        """As JSON values; None is the probability of a label that a model does not know. A model whose answer is no
+        label has no probabilities.
+        """
         examples = [
             {
                 "text": example.text,
@@ -66,8 +71,9 @@ class TypedAnswers:
                 "num_tokens": self.num_tokens[i],
                 "is_cut": self.num_tokens[i] > self.max_tokens,
                 "models": [
-                    {"name": model.name, "title": model.title, "probabilities": self._by_label(rows[i].tolist())}
-                    for model, rows in zip(self.models, self.probabilities, strict=True)
+                    {"name": model.name, "title": model.title, "answer": answers[i].label}
+                    | {"probabilities": self._by_label(rows[i].tolist())}
+                    for model, answers, rows in zip(self.models, self.answers, self.probabilities, strict=True)
                 ],
             }
             for i, example in enumerate(self.examples)
@@ -75,6 +81,8 @@ class TypedAnswers:
         return {"labels": list(self.label_names), "max_tokens": self.max_tokens, "examples": examples}
 
     def _by_label(self, row: Sequence[float]) -> dict[str, float | None]:
+        if not row:
+            return {}
         return {name: None if p != p else p for name, p in zip(self.label_names, row, strict=True)}
 
 
@@ -112,18 +120,28 @@ def answer_examples(
         StoppedError: `progress` was stopped.
     """
     tokenizer, models = evaluation.tokenizer, tuple(_apart(candidates))
-    texts = tuple(tokenizer.encode([e.text], [e.pair] if e.pair else [])[0] for e in examples)
+    task = evaluation.task.for_typed_text()
+    each = (Domain(NAME, NAME, NAME, (e.text,), (), (e.pair,) if e.pair else ()) for e in examples)
+    texts = tuple(task.encode(one, [0], tokenizer)[0] for one in each)
     counts = tuple(tokenizer.count_tokens([e.text], [e.pair] if e.pair else [])[0] for e in examples)
     domain = Domain(NAME, NAME, NAME, tuple(e.text for e in examples), ())
-    encoded = EncodedDomain(domain, texts, (), tuple(range(len(texts))), evaluation.task, evaluation.task.metrics[0])
-    alone, found = replace(evaluation, domains=(encoded,), store=LogitsMemory()), []
+    encoded = EncodedDomain(domain, texts, (), tuple(range(len(texts))), task, task.metrics[0])
+    alone, answers, found = replace(evaluation, domains=(encoded,), store=LogitsMemory()), [], []
+    size = len(evaluation.label_names) if task.has_label_answers else 0
     for i, model in enumerate(models):
         part = progress.part(i / len(models), (i + 1) / len(models))
         part.report(0.0, model.title)
         *_, last = model.stream(alone, part)
-        found.append(find_probabilities(last[NAME]))
+        answers.append(tuple(task.read_answers(last[NAME], evaluation.label_names, tokenizer)))
+        found.append(find_probabilities(last[NAME]) if size else torch.empty(len(texts), 0))
     return TypedAnswers(
-        tuple(examples), counts, tokenizer.max_tokens, evaluation.label_names, models, torch.stack(found)
+        tuple(examples),
+        counts,
+        tokenizer.max_tokens,
+        evaluation.label_names,
+        models,
+        tuple(answers),
+        torch.stack(found),
     )
 
 

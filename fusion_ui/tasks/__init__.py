@@ -8,10 +8,12 @@ from typing import Any
 from torch import nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.tasks.causal_language_model import CausalLanguageModel
 from fusion_ui.tasks.sequence_classification import SequenceClassification
+from fusion_ui.tasks.sequence_to_sequence import SequenceToSequence
 from fusion_ui.tasks.task import Task
 
-TASKS: tuple[Task, ...] = (SequenceClassification(),)
+TASKS: tuple[Task, ...] = (SequenceToSequence(), CausalLanguageModel(), SequenceClassification())
 """In the order in which they are asked whether they serve a model."""
 
 

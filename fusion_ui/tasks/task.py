@@ -47,13 +47,21 @@ class Task(ABC):
         auto_class: the class of transformers that loads its models.
         metrics: what its answers can be scored by, the usual one first.
         has_label_answers: an answer is one of the model's labels, so answers can be counted in a confusion matrix.
+        has_right_answers: an answer is right or wrong; not where it is a quantity.
+        has_ensemble: the rows of several models are enough to know what all of them together would answer.
+        measures_answers: statistics are measured on texts together with what each should be answered with.
+        needs_labels: a text without a label cannot be scored.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     auto_class: ClassVar[str]
-    metrics: ClassVar[tuple[Metric, ...]]
+    metrics: tuple[Metric, ...]
     has_label_answers: ClassVar[bool] = False
+    has_right_answers: ClassVar[bool] = True
+    has_ensemble: ClassVar[bool] = True
+    measures_answers: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = True
 
     def serves(self, config: Mapping[str, Any]) -> bool:
         """True if a model with this config.json is of this task."""
@@ -76,6 +84,18 @@ class Task(ABC):
                 f"{sorted(info['missing_keys'])[0]}. Choose a checkpoint that was fine-tuned for it."
             )
         return model.eval().requires_grad_(False)
+
+    def for_domain(self, domain: Domain, tokenizer: Tokenizer) -> Task:
+        """The task as this domain sets it, where that depends on the domain.
+
+        Raises:
+            DomainError: the domain cannot be answered.
+        """
+        return self
+
+    def for_typed_text(self) -> Task:
+        """The task as a text without a label sets it, which somebody typed to see an answer."""
+        return self
 
     def find_metric(self, name: str | None) -> Metric:
         """The metric of that name; None is the usual one.

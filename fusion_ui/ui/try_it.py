@@ -46,7 +46,7 @@ def render_answers(found: TypedAnswers) -> dict[str, Any]:
         for model, color in zip(example["models"], colors, strict=True):
             model["probabilities"] = list(model["probabilities"].values())
             known = [p if p is not None else -1.0 for p in model["probabilities"]]
-            model |= {"color": color, "chosen": known.index(max(known))}
+            model |= {"color": color, "chosen": known.index(max(known)) if known else None}
     return described
 
 

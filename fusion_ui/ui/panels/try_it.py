@@ -34,6 +34,11 @@ const draw = () => {
         cell.append(bar, number);
         row.appendChild(cell);
       });
+      if (!model.probabilities.length) {  // an answer that is no label
+        const cell = make('td', model.answer, 'chosen');
+        cell.colSpan = Math.max(1, value.labels.length);
+        row.appendChild(cell);
+      }
       table.appendChild(row);
     }
     table.setAttribute('aria-label', 'Answers');
