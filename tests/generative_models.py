@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,3 +93,45 @@ def pad(rows: Sequence[Sequence[int]], is_left: bool = False) -> tuple[torch.Ten
         place = slice(width - len(row), width) if is_left else slice(0, len(row))
         ids[i, place], mask[i, place] = torch.tensor(list(row)), 1
     return ids, mask
+
+
+def write_writer(directory: Path, model: Any, *, ends: bool = False, pads: bool = True) -> Path:
+    """Save a model and a tokenizer of whole words.
+
+    Args:
+        ends: a text ends with [SEP], the id that ends what these models write.
+        pads: the tokenizer knows a token that pads.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if ends:
+        words.post_processor = processors.TemplateProcessing(
+            single="$A [SEP]", pair="$A [SEP] $B [SEP]", special_tokens=[("[SEP]", 3)]
+        )
+    names = {"unk_token": "[UNK]", "eos_token": "[SEP]"} | ({"pad_token": "[PAD]"} if pads else {})
+    model.save_pretrained(directory)
+    PreTrainedTokenizerFast(tokenizer_object=words, **names).save_pretrained(directory)
+    return directory
+
+
+def train(model: Any, texts: Sequence[str], answers: Sequence[str], num_steps: int, seed: int) -> nn.Module:
+    """Fine-tune in place by plain teacher forcing, or as a language model where there are no answers."""
+    places = {word: i for i, word in enumerate(VOCABULARY)}
+    model.train().requires_grad_(True)
+    optimizer, generator = torch.optim.AdamW(model.parameters(), 3e-3), random.Random(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for _ in range(num_steps):
+            chosen = generator.sample(range(len(texts)), 32)
+            ids, mask = pad([[places[w] for w in texts[i].split()] + [3] * bool(answers) for i in chosen])
+            labels = ids
+            if answers:
+                labels, _ = pad([[*(places[w] for w in answers[i].split()), 3] for i in chosen])
+            labels = labels.masked_fill(labels == 0, -100)
+            model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return model.eval().requires_grad_(False)

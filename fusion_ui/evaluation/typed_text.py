@@ -120,7 +120,7 @@ def answer_examples(
         StoppedError: `progress` was stopped.
     """
     tokenizer, models = evaluation.tokenizer, tuple(_apart(candidates))
-    task = evaluation.task.for_typed_text()
+    task = evaluation.task.for_typed_text(tokenizer)
     each = (Domain(NAME, NAME, NAME, (e.text,), (), (e.pair,) if e.pair else ()) for e in examples)
     texts = tuple(task.encode(one, [0], tokenizer)[0] for one in each)
     counts = tuple(tokenizer.count_tokens([e.text], [e.pair] if e.pair else [])[0] for e in examples)

@@ -32,12 +32,12 @@ NUM_NEW_TOKENS = 16
 """How far a typed text is continued."""
 
 
-def _count_next(rows: Float[Tensor, "example part"], targets: Sequence[None]) -> Counts:
+def _count_next(rows: Float[Tensor, "example value"], targets: Sequence[None]) -> Counts:
     """(right next tokens, next tokens)."""
     return rows[:, [1, 2]].double()
 
 
-def _count_loss(rows: Float[Tensor, "example part"], targets: Sequence[None]) -> Counts:
+def _count_loss(rows: Float[Tensor, "example value"], targets: Sequence[None]) -> Counts:
     """(negative log-likelihood, next tokens)."""
     return rows[:, [0, 2]].double()
 
@@ -68,7 +68,7 @@ class CausalLanguageModel(Task):
         """The choice between the domain's labels, where it has any."""
         return MultipleChoice(domain) if domain.labels else self
 
-    def for_typed_text(self) -> Task:
+    def for_typed_text(self, tokenizer: Tokenizer) -> Task:
         """The text is continued."""
         return Continuation()
 

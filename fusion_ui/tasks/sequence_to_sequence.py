@@ -54,6 +54,10 @@ class SequenceToSequence(Task):
         """The task with a tokenizer that reads its rows."""
         return SequenceToSequence(tokenizer)
 
+    def for_typed_text(self, tokenizer: Tokenizer) -> SequenceToSequence:
+        """The same."""
+        return SequenceToSequence(tokenizer)
+
     def load_model(self, checkpoint: Checkpoint) -> nn.Module:
         """As any task's; and the model says with which token an answer begins and with which it ends."""
         model = super().load_model(checkpoint)

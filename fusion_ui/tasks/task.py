@@ -93,7 +93,7 @@ class Task(ABC):
         """
         return self
 
-    def for_typed_text(self) -> Task:
+    def for_typed_text(self, tokenizer: Tokenizer) -> Task:
         """The task as a text without a label sets it, which somebody typed to see an answer."""
         return self
 
