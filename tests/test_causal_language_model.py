@@ -1,4 +1,4 @@
-"""Causal language models: trained here on sequences with a known next word, merged, and scored by plain transformers."""
+"""Causal language models: trained here on words in a known order, merged, and scored by plain transformers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from tiny_models import VOCABULARY, random_texts
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.cli.application import main
-from fusion_ui.domains.batches import make_batches
+from fusion_ui.domains.batches import Batch, make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import FusionError
 from fusion_ui.evaluation.references import ensemble_of, expert_candidates
@@ -190,7 +189,7 @@ def test_padding_and_the_split_of_a_batch_change_no_row(tmp_path, monkeypatch):
     monkeypatch.setattr(likelihood, "MAX_LOGITS", 1)
     torch.testing.assert_close(rows(10**6), alone, rtol=1e-5, atol=1e-4)
     ids, mask = pad([text.ids for text in encoded], is_left=True)
-    left = replace(next(make_batches(encoded, range(9), 0, 10**6)), indices=tuple(range(9)), input_ids=ids, attention_mask=mask)
+    left = Batch(tuple(range(9)), ids, mask)
     torch.testing.assert_close(task.compute_rows(model, left), alone, rtol=1e-5, atol=1e-4)
 
 
@@ -209,7 +208,9 @@ def test_the_ensemble_is_refused_for_text_and_averages_the_probabilities_of_choi
 def test_typed_text_is_continued(folder, workspace):
     plan = workspace.plan(make_recipe(folder))
     examples = read_examples("w3 w4 w5\nw11")
-    found = answer_examples(examples, [*expert_candidates(plan).values()], workspace.evaluation_of([], plan), Progress())
+    found = answer_examples(
+        examples, [*expert_candidates(plan).values()], workspace.evaluation_of([], plan), Progress()
+    )
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder / "up")
@@ -257,7 +258,7 @@ def test_what_cannot_be_answered_ends_in_a_sentence(folder, workspace, tmp_path)
 
     with pytest.raises(FusionError, match="No text of the domain reviews has two tokens"):
         evaluate(["w1", "w2"])
-    with pytest.raises(FusionError, match="has 21 different labels .* and 20 is the most"):
+    with pytest.raises(FusionError, match=r"has 21 different labels .* and 20 is the most"):
         evaluate(["w1 w2"] * 21, [f"w{i}" for i in range(21)])
     with pytest.raises(FusionError, match="'zebra', which has the same tokens as 'quagga'"):
         evaluate(["w1 w2"] * 2, ["zebra", "quagga"])

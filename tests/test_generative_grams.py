@@ -20,7 +20,12 @@ SEQ2SEQ = {
     "T5 v1.1, gated": lambda: tiny_t5(1, is_gated=True),
     "BART": lambda: tiny_bart(1),
 }
-CAUSAL = {"GPT-2": lambda: tiny_gpt2_writer(1), "Llama": lambda: tiny_llama(1), "Llama, tied": lambda: tiny_llama(1, is_tied=True)}
+CAUSAL = {
+    "GPT-2": lambda: tiny_gpt2_writer(1),
+    "Llama": lambda: tiny_llama(1),
+    "Llama, tied": lambda: tiny_llama(1, is_tied=True),
+}
+CROSS = [("EncDecAttention", "k"), ("EncDecAttention", "v"), ("encoder_attn", "k_proj"), ("encoder_attn", "v_proj")]
 START = {"T5": 0, "T5 v1.1, gated": 0, "BART": 3}
 
 
@@ -50,8 +55,9 @@ def test_the_encoder_and_the_decoder_are_each_counted_by_their_own_mask(name: st
     shifted, written = pad([(START[name], *t.answer[:-1]) for t in examples])
 
     def rows_of(module: str) -> torch.Tensor:
-        reads_encoder = any(part in module for part in ("EncDecAttention.k", "EncDecAttention.v", "encoder_attn.k_proj", "encoder_attn.v_proj"))
-        return mask if "decoder" not in module and module != "lm_head" or reads_encoder else written
+        is_cross = any(module.endswith(f"{cross}.{part}") for cross, part in CROSS)
+        is_outside = "decoder" in module or module == "lm_head"
+        return written if is_outside and not is_cross else mask
 
     given = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": shifted, "decoder_attention_mask": written}
     if is_equally_long:
@@ -74,7 +80,7 @@ def test_padding_on_either_side_of_a_causal_model_is_not_counted(name: str, is_l
     expected = {}
     for row in tokens:  # one by one: no padding at all, and the positions of a text by itself
         alone, whole = pad([row])
-        for weight, (gram, count) in masked_grams(model, {"input_ids": alone}, lambda _: whole).items():
+        for weight, (gram, count) in masked_grams(model, {"input_ids": alone}, lambda _, whole=whole: whole).items():
             before = expected.get(weight, (0.0, 0))
             expected[weight] = (before[0] + gram, before[1] + count)
     assert ("lm_head.weight" in inputs) == (name == "Llama")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.cli.application import main
+from fusion_ui.domains.batches import make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import FusionError
 from fusion_ui.evaluation.references import ensemble_of, expert_candidates
@@ -66,7 +67,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def make_recipe(folder: Path, method: str = "regmean", models: Sequence[str] = ("books", "films"), **change: object) -> MergeRecipe:
+def make_recipe(
+    folder: Path, method: str = "regmean", models: Sequence[str] = ("books", "films"), **change: object
+) -> MergeRecipe:
     experts = [
         {"name": domain, "model": str(folder / model), "calibration": {"data": str(folder / f"{domain}-calibrate.csv")}}
         for domain, model in zip(WORDS, models, strict=True)
@@ -175,7 +178,9 @@ def test_the_command_line_goes_all_the_way(folder, tmp_path, capsys, monkeypatch
     points = json.loads(run("sweep", str(recipe), *data, "--alpha", "0,0.9", "--json"))["points"]
     assert len(points) == 2
     run("merge", str(recipe), "--out", str(tmp_path / "out"))
-    assert json.loads(run("evaluate", str(tmp_path / "out"), *data, "--json"))["scores"][0]["value"] == scores[0]["value"]
+    assert (
+        json.loads(run("evaluate", str(tmp_path / "out"), *data, "--json"))["scores"][0]["value"] == scores[0]["value"]
+    )
     out = tmp_path / "books.safetensors"
     run("stats", "--model", str(folder / "books"), "--data", str(folder / "books-calibrate.csv"), "--out", str(out))
     assert out.is_file()
@@ -187,7 +192,9 @@ def test_a_table_that_is_stored_twice_is_merged_once(folder, workspace, tmp_path
         for file in (folder / domain).iterdir():
             (tmp_path / domain / file.name).write_bytes(file.read_bytes())
         weights = load_file(folder / domain / "model.safetensors")
-        weights |= {name: weights["shared.weight"].clone() for name in ("lm_head.weight", "encoder.embed_tokens.weight")}
+        weights |= {
+            name: weights["shared.weight"].clone() for name in ("lm_head.weight", "encoder.embed_tokens.weight")
+        }
         save_file(weights, tmp_path / domain / "model.safetensors", metadata={"format": "pt"})
         (tmp_path / f"{domain}-calibrate.csv").write_bytes((folder / f"{domain}-calibrate.csv").read_bytes())
     plan = workspace.plan(make_recipe(tmp_path, "dare", base=str(folder / "base")))
@@ -204,8 +211,6 @@ def test_weights_given_to_a_module_are_those_that_write(folder):
     first, second = (Checkpoint(name, folder / name, name) for name in WORDS)
     model, other = load_model(first), load_model(second)
     tokenizer, task = Tokenizer(first, 64), find_task(first.config)
-    from fusion_ui.domains.batches import make_batches
-
     encoded = task.encode(report("books"), range(20), tokenizer)
     before = {name: p.clone() for name, p in model.named_parameters()}
     for batch in make_batches(encoded, range(20), 0, 64):
@@ -219,8 +224,6 @@ def test_bart_answers_like_plain_transformers(tmp_path, settings):
     write_writer(tmp_path / "bart", tiny_bart(5), ends=True)
     checkpoint, texts = Checkpoint("bart", tmp_path / "bart", "bart"), report("books").texts[:10]
     model, tokenizer, task = load_model(checkpoint), Tokenizer(checkpoint, 64), find_task(checkpoint.config)
-    from fusion_ui.domains.batches import make_batches
-
     domain = Domain("x", "x", "x", texts, (GOOD,) * 10)
     said = [""] * 10
     for batch in make_batches(task.encode(domain, range(10), tokenizer), range(10), tokenizer.pad_id, 64):
@@ -263,10 +266,10 @@ def test_what_cannot_be_answered_ends_in_a_sentence(folder, workspace, tmp_path)
         return Domain("reviews", "reviews", "report", text * max(1, len(labels)), labels)
 
     no_start = change_config(books, tmp_path / "a", decoder_start_token_id=None)
-    with pytest.raises(FusionError, match="which token its answers begin with. Write decoder_start_token_id"):
+    with pytest.raises(FusionError, match=r"which token its answers begin with. Write decoder_start_token_id"):
         evaluate(workspace, no_start, domain(GOOD))
     no_end = change_config(books, tmp_path / "b", eos_token_id=None)
-    with pytest.raises(FusionError, match="which token its answers end with. Write eos_token_id"):
+    with pytest.raises(FusionError, match=r"which token its answers end with. Write eos_token_id"):
         evaluate(workspace, no_end, domain(GOOD))
     for bad, match in (
         (domain(), "has no labels, so the texts that a model writes cannot be scored"),
@@ -278,7 +281,7 @@ def test_what_cannot_be_answered_ends_in_a_sentence(folder, workspace, tmp_path)
             evaluate(workspace, books, bad)
     recipe = make_recipe(folder).model_dump()
     recipe["experts"][0]["calibration"]["label_column"] = None
-    with pytest.raises(FusionError, match="has no labels. A model that writes text is measured while it reads"):
+    with pytest.raises(FusionError, match=r"has no labels. A model that writes text is measured while it reads"):
         workspace.merge(workspace.plan(parse_recipe(recipe)))
     recipe["experts"][0]["calibration"]["label_column"] = "answer"
     with pytest.raises(FusionError, match="has no column 'answer'"):

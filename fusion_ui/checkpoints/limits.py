@@ -20,8 +20,8 @@ from fusion_ui.checkpoints.tensors import INDEX_FILE, SINGLE_FILE
 from fusion_ui.errors import CheckpointError
 from fusion_ui.sources.upload import SHARD, shown
 
-_TEXT_MODELS = "albert bart bert deberta-v2 distilbert electra gpt2 llama modernbert mpnet opt qwen2 roberta t5 xlm-roberta"
-FAMILIES = frozenset(_TEXT_MODELS.split())
+_TEXT_MODELS = "albert bert deberta-v2 distilbert electra gpt2 llama modernbert mpnet opt qwen2 roberta t5 xlm-roberta"
+FAMILIES = frozenset([*_TEXT_MODELS.split(), "bart"])
 ADAPTER_CONFIG, ADAPTER_FILE = "adapter_config.json", "adapter_model.safetensors"
 
 _ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}

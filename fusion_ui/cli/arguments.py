@@ -23,7 +23,7 @@ TextColumn = Annotated[str, typer.Option("--text-column", help="Column that hold
 PairColumn = Annotated[
     str | None, typer.Option("--pair-column", help="Column that holds the second text, for models that judge pairs.")
 ]
-LabelColumn = Annotated[str, typer.Option("--label-column", help="Column that holds the label; '' where there is none.")]
+LabelColumn = Annotated[str, typer.Option("--label-column", help="Column that holds the label; '' for none.")]
 
 
 def open_workspace(**changes: Any) -> Any:

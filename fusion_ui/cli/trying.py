@@ -35,10 +35,8 @@ def try_it(
     workspace = open_workspace()
     plan = workspace.plan(recipe_from(recipe, parameters))
     experts = [*expert_candidates(plan).values()]
-    evaluation = workspace.evaluation_of([], plan)
-    has_ensemble = len(experts) > 1 and evaluation.task.has_ensemble
-    models = [workspace.candidate(plan), *experts, *([ensemble_of(experts)] if has_ensemble else [])]
-    found = answer_examples(examples, models, evaluation, terminal_progress())
+    models = [workspace.candidate(plan), *experts, *([ensemble_of(experts)] if len(experts) > 1 else [])]
+    found = answer_examples(examples, models, workspace.evaluation_of([], plan), terminal_progress())
     clear_line()
     described = found.describe()
     if as_json:

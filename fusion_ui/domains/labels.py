@@ -50,7 +50,11 @@ def name_numbers(domain: Domain, label_names: Sequence[str], own_labels: Mapping
         DomainError: numbers, an order that differs between the experts, and no expert of the domain.
     """
     known = {normalise_label(name).casefold() for name in label_names}
-    if not domain.labels or not label_names or any(normalise_label(label).casefold() in known for label in set(domain.labels)):
+    if (
+        not domain.labels
+        or not label_names
+        or any(normalise_label(label).casefold() in known for label in set(domain.labels))
+    ):
         return domain
     orders = {tuple(names) for names in own_labels.values()}
     own = own_labels.get(domain.name) or (orders.pop() if len(orders) == 1 else None)

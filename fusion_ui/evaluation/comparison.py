@@ -32,7 +32,7 @@ class CandidateScores:
 
     @property
     def merit(self) -> float:
-        """What is as large as possible for the best of several: the mean, scores of which less is better counted off."""
+        """What is as large as possible for the best of several: the mean, scores of which less is better taken off."""
         return sum(-score.value if score.is_smaller_better else score.value for score in self.scores) / len(self.scores)
 
     @property

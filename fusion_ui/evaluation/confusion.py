@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fusion_ui.errors import DomainError
 from fusion_ui.evaluation.stream import EncodedDomain
 from fusion_ui.tasks.metrics import wilson_interval
 from fusion_ui.tasks.sequence_classification import find_answers
@@ -64,14 +65,20 @@ class Confusion:
         }
 
 
-def count_confusion(
-    logits: Float[Tensor, "example label"], encoded: EncodedDomain, label_names: tuple[str, ...]
-) -> Confusion:
+def count_confusion(logits: Float[Tensor, "_ ..."], encoded: EncodedDomain, label_names: tuple[str, ...]) -> Confusion:
     """Count the answers to a domain's first `len(logits)` examples.
 
     Args:
         label_names: what the columns of `logits` stand for.
+
+    Raises:
+        DomainError: an answer is not one label.
     """
+    if not encoded.task.has_label_answers:
+        raise DomainError(
+            f"{encoded.domain.title} is {encoded.task.title}: its answers are not one label each, so none is taken for "
+            "another. Choose another domain."
+        )
     size = len(label_names)
     truth = torch.tensor(encoded.targets[: len(logits)], dtype=torch.long)
     cells = truth * size + find_answers(logits)

@@ -14,7 +14,7 @@ from fusion_ui.domains.cells import replace_surrogates
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
-from fusion_ui.evaluation.combined import OwnHeads
+from fusion_ui.evaluation.combined import Ensemble, OwnHeads
 from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain
 from fusion_ui.progress import Progress
@@ -111,7 +111,8 @@ def answer_examples(
 ) -> TypedAnswers:
     """What every candidate says to every example. Nothing of it is kept.
 
-    Where a merge left every expert its own head, each head answers for itself.
+    Where a merge left every expert its own head, each head answers for itself. An ensemble that its members' answers
+    are not enough for is left out.
 
     Args:
         evaluation: whose tokenizer and labels are used; its domains are not.
@@ -119,8 +120,9 @@ def answer_examples(
     Raises:
         StoppedError: `progress` was stopped.
     """
-    tokenizer, models = evaluation.tokenizer, tuple(_apart(candidates))
+    tokenizer = evaluation.tokenizer
     task = evaluation.task.for_typed_text(tokenizer)
+    models = tuple(model for model in _apart(candidates) if task.has_ensemble or not isinstance(model, Ensemble))
     each = (Domain(NAME, NAME, NAME, (e.text,), (), (e.pair,) if e.pair else ()) for e in examples)
     texts = tuple(task.encode(one, [0], tokenizer)[0] for one in each)
     counts = tuple(tokenizer.count_tokens([e.text], [e.pair] if e.pair else [])[0] for e in examples)

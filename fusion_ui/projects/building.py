@@ -22,6 +22,7 @@ from fusion_ui.projects.corpus import split_sentences
 from fusion_ui.projects.project import Project, ProjectDomain, ProjectExpert, read_split
 from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.sharing import check_belongs
+from fusion_ui.tasks import find_task
 
 BASE = "base model"
 """How the base is called among the parts of a project."""
@@ -85,14 +86,17 @@ def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tup
     A model of the same name, or else the first model without a domain, takes it as its own.
 
     Raises:
-        DomainError: the text has no labels or too few sentences.
+        DomainError: the text has too few sentences, or no labels where the models need them.
         RecipeError: the name is taken, or there is no room for more.
     """
     if len(project.domains) >= MAX_DOMAINS:
         raise RecipeError(f"The page has room for {MAX_DOMAINS} domains. Remove one first.")
     name = _free_name(name or source.name, [d.name for d in project.domains])
-    if not source.labels:
-        raise DomainError(f"The domain {name} has no labels, so nothing can be scored on it. Choose its label column.")
+    if not source.labels and _needs_labels(project):
+        raise DomainError(
+            f"The domain {name} has no labels, so nothing can be scored on it. Choose its label column; only language "
+            "models are scored on text alone, and they are added first."
+        )
     frame, notes = _tidy(source)
     if len(frame) < MIN_SENTENCES:
         raise DomainError(
@@ -109,6 +113,7 @@ def add_domain(project: Project, name: str, source: Domain, folder: Path) -> tup
     # No model is trained on it here, so calibration text stands where a reference model would learn from.
     parts = files["calibrate"], files["calibrate"], files["select"], files["report"]
     domain = ProjectDomain(name, name, *parts, pair_column=PAIR_COLUMN if source.pairs else None)
+    domain = domain if source.labels else replace(domain, label_column=None)
     owner = next((e for e in project.experts if not e.domain and e.name == name), None) or next(
         (e for e in project.experts if not e.domain), None
     )
@@ -146,9 +151,16 @@ def remove(project: Project, name: str) -> Project:
     return replace(project, experts=kept, domains=domains)
 
 
+def _needs_labels(project: Project) -> bool:
+    """True unless every model of the project is scored on text alone."""
+    tasks = [find_task(model.config) for model in present_models(project)]
+    return not tasks or any(task.needs_labels for task in tasks)
+
+
 def _tidy(source: Domain) -> tuple[pd.DataFrame, list[str]]:
     """Each example once and none with an empty cell, and notes on the source and on what was left out."""
-    columns = {"text": source.texts, "label": source.labels} | ({PAIR_COLUMN: source.pairs} if source.pairs else {})
+    parts = {"text": source.texts, "label": source.labels, PAIR_COLUMN: source.pairs}
+    columns = {column: part for column, part in parts.items() if part}
     frame = pd.DataFrame(columns)
     blank = {i for i, row in enumerate(zip(*columns.values(), strict=True)) if not all(map(str.strip, row))}
     repeated = set(find_duplicates(source)) - blank

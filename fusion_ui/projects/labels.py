@@ -22,13 +22,17 @@ DATA = " (data)"
 
 
 def label_table(project: Project) -> list[LabelRow]:
-    """Every label of every model, and those of the data, with the name that each goes by."""
+    """Every label of every model, and those of the data, with the name that each goes by; none of models that write
+    text.
+    """
+    if project.experts and not any(map(own_labels, project.experts)):
+        return []
     rows = [
         (expert.name, label, dict(expert.labels).get(label, label))
         for expert in project.experts
         for label in own_labels(expert)
     ]
-    for domain in project.domains:
+    for domain in (domain for domain in project.domains if domain.label_column):
         labels = sorted(set(load_domain(domain.report, domain.name).labels))
         if len(labels) <= MAX_DATA_LABELS:
             rows += [(domain.name + DATA, label, dict(domain.labels).get(label, label)) for label in labels]
@@ -69,6 +73,8 @@ def explain_labels(project: Project) -> str:
     if not project.experts:
         return ""
     experts = [(expert.name, label_names(expert)) for expert in project.experts]
+    if not any(names for _, names in experts):
+        return "These models write text: they have no labels to match, and all of them is merged."
     heads = Heads(project.heads) if project.heads else None
     try:
         found = align_labels(experts, heads, output_parameters(read_header(_checkpoint(project.experts[0])).shapes))

@@ -46,6 +46,7 @@ class ProjectDomain:
     Attributes:
         labels: as of `ProjectExpert`, for the labels in the files.
         pair_column: column of the second texts, where the examples are pairs.
+        label_column: None where the text has no labels, which language models do not need.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ProjectDomain:
     report: Path
     labels: Renames = ()
     pair_column: str | None = None
+    label_column: str | None = "label"
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def read_split(domain: ProjectDomain, split: str) -> Domain:
     Raises:
         DomainError: its file is gone or damaged.
     """
-    found = load_domain(getattr(domain, split), domain.name, title=domain.title, pair_column=domain.pair_column)
+    columns = {"label_column": domain.label_column, "pair_column": domain.pair_column}
+    found = load_domain(getattr(domain, split), domain.name, title=domain.title, **columns)
     names = dict(domain.labels)
     return replace(found, labels=tuple(names.get(label, label) for label in found.labels)) if names else found

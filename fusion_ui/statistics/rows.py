@@ -1,4 +1,4 @@
-"""Which rows of a layer's input stand for real tokens: those of the text that is read, or of the one that is written."""
+"""Which rows of a layer's input stand for real tokens: those of the text that is read, or of the one written."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ of their text, and the likeliest one is the answer. A text that somebody types i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float

@@ -47,9 +47,7 @@ def score_choices(
     return torch.stack(columns, 1)
 
 
-def _score(
-    model: nn.Module, batch: Batch, weights: Mapping[str, Tensor] | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def _score(model: nn.Module, batch: Batch, weights: Mapping[str, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
     inputs = model_inputs(model, batch)
     with torch.inference_mode():
         if weights is None:

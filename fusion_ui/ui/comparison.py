@@ -13,6 +13,7 @@ from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.style import lighten
 from fusion_ui.projects.labels import label_names
 from fusion_ui.projects.project import Project, read_split
+from fusion_ui.tasks import find_task
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import Workspace
 
@@ -59,13 +60,19 @@ def compare(workspace: Workspace, project: Project, request: FuseRequest, evalua
     included = [singles[name] for name in request.experts]
     if "experts" in request.references:
         candidates += singles.values()
-    if "ensemble" in request.references and len(included) > 1:
+    if "ensemble" in request.references and len(included) > 1 and has_ensemble(project):
         candidates.append(ensemble_of(included))
     if "multitask" in request.references and project.multitask is not None:
         model = Checkpoint("multitask", project.multitask, str(project.multitask))
         candidates.append(checkpoint_candidate("multi-task", "Multi-task model", model, MULTITASK_COLOR, first))
     domain_of = {expert.name: expert.domain for expert in project.experts}
     return Comparison(tuple(candidates), plans, evaluation, tuple(domain_of[name] for name in request.experts))
+
+
+def has_ensemble(project: Project) -> bool:
+    """True if what the experts answer is enough to know what all of them together would; not of mere text."""
+    tasks = [find_task(model.config) for model in checkpoints_of(project).values()]
+    return all(task.has_ensemble for task in tasks) or all(domain.label_column for domain in project.domains)
 
 
 def _named(candidate: Candidate, name: str, number: int) -> Candidate:
