@@ -18,6 +18,14 @@ from fusion_ui.sources.files import replace_directory
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 
+CLASSIFIER = "AutoModelForSequenceClassification"
+_ADAPTED = {
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+}
+"""What PEFT calls a task -> the class of transformers that loads its base; a text classifier where it says nothing."""
+
 
 def is_adapter(directory: Path) -> bool:
     """True for a directory that holds an adapter and no whole model."""
@@ -77,7 +85,8 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
 
     shapes = _shapes(adapter)
     try:
-        model, info = load_pretrained(base, output_loading_info=True, **_head_size(shapes))
+        auto_class = _ADAPTED.get(str(read_adapter_config(adapter).get("task_type")), CLASSIFIER)
+        model, info = load_pretrained(base, auto_class, output_loading_info=True, **_head_size(shapes))
         missing = [name for name in info["missing_keys"] if not any(name in key for key in shapes)]
         if missing:
             raise CheckpointError(

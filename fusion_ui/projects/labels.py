@@ -54,7 +54,7 @@ def rename_labels(project: Project, rows: Sequence[Sequence[str]]) -> Project:
             raise RecipeError(f"The label {label!r} of {whose} needs a name. Write its own to leave it as it is.")
         names.setdefault(whose, []).append((label, name))
     for expert in project.experts:  # data may call two labels one: "4 stars" and "5 stars" are both positive
-        folded = [name.casefold() for _, name in names[expert.name]]
+        folded = [name.casefold() for _, name in names.get(expert.name, ())]
         if twice := next((name for name in folded if folded.count(name) > 1), None):
             raise RecipeError(f"Two labels of {expert.name} would be called {twice!r}. Give each label its own name.")
 

@@ -12,12 +12,11 @@ from fusion_ui.merging.pinning import slugify
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.results.licences import describe_licences, read_licence, shared_licence
 from fusion_ui.results.numbers import DomainNumbers, format_score
+from fusion_ui.tasks import find_task
 
-TASK = "text-classification"
 BODY = """# {title} of {names}
 
-One text classifier merged from {count} models fine-tuned from one base, {data}, by Fusion UI. It answers with the
-labels {labels}.
+One model for {kind}, merged from {count} models fine-tuned from one base, {data}, by Fusion UI. {answers}
 
 ## Method
 
@@ -42,10 +41,7 @@ Base model: {base}. {licences}
 ## Use
 
 ```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model="{place}")
-classify("Something to classify.")
+{usage}
 ```
 {heads}
 ## What this merge cannot promise
@@ -55,6 +51,17 @@ classify("Something to classify.")
 - What its experts learned wrongly, or unfairly, it may have kept; their cards and licences apply to it.
 - Parameters chosen on the sentences that a number is from make that number too good.
 """
+
+USAGE = """from transformers import pipeline
+
+answer = pipeline("{pipeline}", model="{place}")
+answer("Something to read.")"""
+WRITING = """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+model, tokenizer = (kind.from_pretrained("{place}") for kind in (AutoModelForSeq2SeqLM, AutoTokenizer))
+written = model.generate(**tokenizer("Something to read.", return_tensors="pt"), do_sample=False, num_beams=1)
+tokenizer.decode(written[0], skip_special_tokens=True)"""
+"""No pipeline of transformers 5 serves a model that writes text from text."""
 
 
 def model_card(plan: MergePlan, numbers: Sequence[DomainNumbers] = ()) -> str:
@@ -82,13 +89,14 @@ def plain(text: str) -> str:
 def _metadata(plan: MergePlan, numbers: Sequence[DomainNumbers], licence: str | None) -> Any:
     from huggingface_hub import EvalResult, ModelCardData
 
+    pipeline = find_task(plan.experts[0].config).pipeline
     results = [
         EvalResult(
-            task_type=TASK,
+            task_type=pipeline,
             dataset_type=slugify(row.merge.domain),
             dataset_name=row.title,
             dataset_split=row.merge.split,
-            metric_type="accuracy",
+            metric_type=row.merge.metric,
             metric_value=row.merge.value,
         )
         for row in numbers
@@ -98,7 +106,7 @@ def _metadata(plan: MergePlan, numbers: Sequence[DomainNumbers], licence: str | 
     scored: dict[str, Any] = {"model_name": plan.title, "eval_results": results} if results else {}
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag=TASK,
+        pipeline_tag=pipeline,
         tags=["merge", "fusion-ui", plan.method.name.replace("_", "-")],
         license=licence,
         **related,
@@ -112,12 +120,17 @@ def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], licences: Sequence[
     if plan.layer_scaling:
         settings += f"; then {plan.layer_scaling.describe()} by depth ([paper](https://arxiv.org/abs/2410.17146))"
     own = plan.labels.heads is Heads.OWN
+    task, place = find_task(plan.experts[0].config), "DIR/EXPERT" if own else "DIR or owner/name"
+    usage = WRITING if task.auto_class == "AutoModelForSeq2SeqLM" else USAGE
+    labels = ", ".join(map(plain, plan.all_labels))
     return BODY.format(
+        kind=task.title,
+        answers=f"It answers with the\nlabels {labels}." if labels else "It writes text.",
+        usage=usage.format(pipeline=task.pipeline, place=place),
         title=method.title,
         names=", ".join(names),
         count=len(names),
         data="with text of every model's own domain" if method.needs_text else "without their training data",
-        labels=", ".join(map(plain, plan.all_labels)),
         method=method.title,
         summary=method.summary(),
         paper=method.paper,
@@ -128,7 +141,6 @@ def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], licences: Sequence[
         base=_where(plan.base) if plan.base else "not named; the method works without it",
         licences=describe_licences(names, [plain(licence) for licence in licences]),
         numbers=_numbers(numbers),
-        place="DIR/EXPERT" if own else "DIR or owner/name",
         heads="\nEvery expert kept its own head, in a directory of its name.\n" if own else "",
     )
 
@@ -159,7 +171,8 @@ def _numbers(numbers: Sequence[DomainNumbers]) -> str:
         for row in numbers
     ]
     header = ["domain", "this merge", "its own expert", "split", "sentences", "expert in the merge"]
-    return "Accuracy in percent with 95 % Wilson intervals.\n\n" + _table(header, rows)
+    metrics = sorted({row.merge.metric.replace("_", " ") for row in numbers})
+    return f"{' and '.join(metrics).capitalize()} in percent with 95 % intervals.\n\n" + _table(header, rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

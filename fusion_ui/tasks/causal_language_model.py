@@ -58,6 +58,7 @@ class CausalLanguageModel(Task):
     name = "causal-language-model"
     title = "language modelling"
     auto_class = "AutoModelForCausalLM"
+    pipeline = "text-generation"
     metrics = (NEXT_TOKEN_ACCURACY, PERPLEXITY)
     has_right_answers = False
     has_ensemble = False

@@ -39,6 +39,7 @@ class SequenceToSequence(Task):
     name = "sequence-to-sequence"
     title = "text to text"
     auto_class = "AutoModelForSeq2SeqLM"
+    pipeline = "text2text-generation"
     measures_answers = True
 
     def __init__(self, tokenizer: Tokenizer | None = None) -> None:

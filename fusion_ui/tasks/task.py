@@ -45,6 +45,7 @@ class Task(ABC):
         name: as recipes and results have it.
         title: how people call it.
         auto_class: the class of transformers that loads its models.
+        pipeline: what the hub calls the task.
         metrics: what its answers can be scored by, the usual one first.
         has_label_answers: an answer is one of the model's labels, so answers can be counted in a confusion matrix.
         has_right_answers: an answer is right or wrong; not where it is a quantity.
@@ -56,6 +57,7 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     auto_class: ClassVar[str]
+    pipeline: ClassVar[str]
     metrics: tuple[Metric, ...]
     has_label_answers: ClassVar[bool] = False
     has_right_answers: ClassVar[bool] = True
