@@ -173,7 +173,9 @@ def test_the_command_line_goes_all_the_way(folder, tmp_path, capsys, monkeypatch
     assert [model["answer"] for model in answers[1:2]] == [GOOD]
     assert all(model["probabilities"] == {} for model in answers)
     assert GOOD in run("try", str(recipe), "w0 w1 w2 w3 w4")
-    assert "flips" in run("flips", str(recipe), *data, "--against", "ensemble")
+    assert "nan" not in run("flips", str(recipe), *data, "--against", "films")
+    flips = json.loads(run("flips", str(recipe), *data, "--against", "films", "--json"))["flips"]
+    assert {flip["answer"]["probability"] for flip in flips} == {None}
     assert "can be merged" in run("check", str(recipe))
     points = json.loads(run("sweep", str(recipe), *data, "--alpha", "0,0.9", "--json"))["points"]
     assert len(points) == 2

@@ -1,4 +1,4 @@
-"""Models that write text as an own project: brought, tried in a process of their own, compared, exported, reported on."""
+"""Models that write text as an own project: brought, tried in a process of their own, compared, reported on."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def test_heads_and_label_names_do_not_matter_to_models_without_labels(tmp_path: 
     models = [write_writer(tmp_path / f"m{i}", tiny_bart(i), ends=True) for i in range(2)]
     assert Checkpoint("a", models[0], "a").label_names == ()  # BART's configuration names three
     experts = [{"name": f"m{i}", "model": str(model)} for i, model in enumerate(models)]
-    recipes = [parse_recipe({"method": "simple_mean", "experts": experts, "heads": heads}) for heads in (None, "own", "union")]
+    recipes = [
+        parse_recipe({"method": "simple_mean", "experts": experts, "heads": heads}) for heads in (None, "own", "union")
+    ]
     workspace = Workspace(settings)
     merged = [workspace.merge(workspace.plan(recipe)).tensors for recipe in recipes]
     for name in merged[0]:
@@ -106,7 +108,7 @@ def test_heads_and_label_names_do_not_matter_to_models_without_labels(tmp_path: 
     assert check_recipe(recipes[0], settings).problems == ()
     experts[0]["labels"] = {"LABEL_0": "good"}
     with pytest.raises(FusionError, match="has no label 'LABEL_0' to rename"):
-        workspace.plan(parse_recipe({"method": "simple_mean", "experts": experts}))
+        workspace.plan(parse_recipe(recipe))
 
 
 def test_an_adapter_of_a_language_model_is_folded_into_it(tmp_path: Path, settings):
@@ -122,4 +124,6 @@ def test_an_adapter_of_a_language_model_is_folded_into_it(tmp_path: Path, settin
     found = find_checkpoint("a", str(tmp_path / "adapter"), settings)
     ids = torch.tensor([[7, 8, 9]])
     with torch.no_grad():
-        torch.testing.assert_close(load_model(found)(input_ids=ids).logits, adapted(input_ids=ids).logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            load_model(found)(input_ids=ids).logits, adapted(input_ids=ids).logits, rtol=1e-4, atol=1e-5
+        )

@@ -99,7 +99,7 @@ def read_split(domain: ProjectDomain, split: str) -> Domain:
     Raises:
         DomainError: its file is gone or damaged.
     """
-    columns = {"label_column": domain.label_column, "pair_column": domain.pair_column}
-    found = load_domain(getattr(domain, split), domain.name, title=domain.title, **columns)
+    label, pair = domain.label_column, domain.pair_column
+    found = load_domain(getattr(domain, split), domain.name, label_column=label, title=domain.title, pair_column=pair)
     names = dict(domain.labels)
     return replace(found, labels=tuple(names.get(label, label) for label in found.labels)) if names else found

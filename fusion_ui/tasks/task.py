@@ -34,6 +34,11 @@ class Answer:
     label: str
     probability: float
 
+    @property
+    def sureness(self) -> float | None:
+        """The probability; None where it is not said."""
+        return None if self.probability != self.probability else self.probability
+
 
 class Task(ABC):
     """One kind of model.

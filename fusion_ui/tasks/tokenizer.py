@@ -70,7 +70,8 @@ class Tokenizer:
         return [EncodedText(*both) for both in zip(ids, types, strict=True)]
 
     def encode_answers(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Tokens of each text as a model that writes it from another text should give them, the end included.
+        """Tokens of each text as a model that writes it from another text should give them, the end included, cut at
+        `max_tokens`.
 
         Raises:
             CheckpointError: nothing says which token ends a text.
@@ -81,8 +82,10 @@ class Tokenizer:
                 "Write eos_token_id into its config.json."
             )
         with _refusing_panics(self._name):
-            encoded = self._tokenizer(text_target=[_readable(text) for text in texts])["input_ids"]
-        return [(*(row[:-1] if row and row[-1] == self._end_id else row), self._end_id) for row in encoded]
+            readable, limits = [_readable(text) for text in texts], {"truncation": True, "max_length": self.max_tokens}
+            encoded = self._tokenizer(text_target=readable, **limits)["input_ids"]
+        bodies = (row[:-1] if row and row[-1] == self._end_id else row for row in encoded)
+        return [(*body[: self.max_tokens - 1], self._end_id) for body in bodies]
 
     def encode_start(self, text: str, max_tokens: int) -> tuple[int, ...]:
         """The last `max_tokens` tokens of a text that is to go on: without the token that would end it."""
