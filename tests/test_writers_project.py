@@ -98,9 +98,8 @@ def test_heads_and_label_names_do_not_matter_to_models_without_labels(tmp_path: 
     models = [write_writer(tmp_path / f"m{i}", tiny_bart(i), ends=True) for i in range(2)]
     assert Checkpoint("a", models[0], "a").label_names == ()  # BART's configuration names three
     experts = [{"name": f"m{i}", "model": str(model)} for i, model in enumerate(models)]
-    recipes = [
-        parse_recipe({"method": "simple_mean", "experts": experts, "heads": heads}) for heads in (None, "own", "union")
-    ]
+    recipe = {"method": "simple_mean", "experts": experts}
+    recipes = [parse_recipe(recipe | {"heads": heads}) for heads in (None, "own", "union")]
     workspace = Workspace(settings)
     merged = [workspace.merge(workspace.plan(recipe)).tensors for recipe in recipes]
     for name in merged[0]:
