@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_recipe(
-    folder: Path, method: str = "regmean", models: Sequence[str] = ("books", "films"), **change: object
+    folder: Path, method: str = "regmean", models: Sequence[str | Path] = ("books", "films"), **change: object
 ) -> MergeRecipe:
     experts = [
         {"name": domain, "model": str(folder / model), "calibration": {"data": str(folder / f"{domain}-calibrate.csv")}}
@@ -203,10 +203,23 @@ def test_a_table_that_is_stored_twice_is_merged_once(folder, workspace, tmp_path
     merged = workspace.merge(plan).tensors
     assert torch.equal(merged["lm_head.weight"], merged["shared.weight"])
     workspace.export(plan, tmp_path / "out")
+    assert {found.name for found in workspace.examine(plan)} >= {"shared.weight"}
     books = report("books")
     scores = [*workspace.evaluate([workspace.candidate(plan)], workspace.evaluation_of([books], plan), [])][-1]
     said = write_plainly(tmp_path / "out", books.texts)
     assert scores.scores[0].value == np.mean([a == b for a, b in zip(said, books.labels, strict=True)])
+
+
+def test_tables_that_only_some_models_tie_are_refused_with_a_sentence(folder, workspace, tmp_path):
+    for domain in WORDS:
+        change_config(folder / domain, tmp_path / domain)
+        weights = load_file(folder / domain / "model.safetensors")
+        weights["lm_head.weight"] = weights["shared.weight"] * (2.0 if domain == "films" else 1.0)
+        save_file(weights, tmp_path / domain / "model.safetensors", metadata={"format": "pt"})
+    tied_first = workspace.plan(make_recipe(folder, "simple_mean", (tmp_path / "books", tmp_path / "films")))
+    evaluation = workspace.evaluation_of([report("books")], tied_first)
+    with pytest.raises(FusionError, match=r"uses shared.weight for lm_head.weight too, and in the merge they differ"):
+        [*workspace.evaluate([workspace.candidate(tied_first)], evaluation, [])]
 
 
 def test_weights_given_to_a_module_are_those_that_write(folder):

@@ -22,7 +22,7 @@ def find_copies(experts: Sequence[Checkpoint]) -> Mapping[str, tuple[str, ...]]:
     tensors = experts[0].tensors
     if not experts[0].architecture.endswith(GENERATORS):
         return {}
-    tables = [name for name in tensors.names if _is_table(experts[0], name)]
+    tables = sorted((name for name in tensors.names if _is_table(experts[0], name)), key=len)  # "shared" before others
     candidates = [*tables, *(name for name in tensors.names if name.endswith(OUTPUT))]
     found: dict[str, tuple[str, ...]] = {}
     for i, name in enumerate(candidates):
