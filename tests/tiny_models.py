@@ -50,11 +50,11 @@ def tiny_gpt2(seed: int = 0) -> nn.Module:
     return _make(GPT2ForSequenceClassification, config, seed)
 
 
-def _make(kind: type[nn.Module], config: object, seed: int) -> nn.Module:
+def _make(kind: type[nn.Module], config: object, seed: int, *sizes: int) -> nn.Module:
     """The same weights for a seed, whatever ran before; biases and LayerNorms too are away from their trivial start."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = kind(config)
+        model = kind(config, *sizes)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.3 * torch.randn(parameter.shape))

@@ -26,6 +26,12 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "added_tokens.json",
 )
+GENERATION_FILE = "generation_config.json"
+"""Which tokens begin and end what a model writes, where config.json does not say."""
+
+
+GENERATORS = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel")
+"""How the names of architectures end that give a text and no label."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,9 @@ class Checkpoint:
 
 
 def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Label names that a config.json gives, in the order of the head's outputs."""
+    """Label names that a config.json gives, in the order of the head's outputs; none of a model that writes text."""
+    if architecture_of(config).endswith(GENERATORS):
+        return ()
     labels = config.get("id2label") or {}
     if not labels:  # transformers leaves the names out where they are its own defaults
         return tuple(f"LABEL_{i}" for i in range(config.get("num_labels", 2)))

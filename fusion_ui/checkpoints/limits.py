@@ -21,12 +21,12 @@ from fusion_ui.errors import CheckpointError
 from fusion_ui.sources.upload import SHARD, shown
 
 _TEXT_MODELS = "albert bert deberta-v2 distilbert electra gpt2 llama modernbert mpnet opt qwen2 roberta t5 xlm-roberta"
-FAMILIES = frozenset(_TEXT_MODELS.split())
+FAMILIES = frozenset([*_TEXT_MODELS.split(), "bart"])
 ADAPTER_CONFIG, ADAPTER_FILE = "adapter_config.json", "adapter_model.safetensors"
 
 _ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _TOKENIZER_CLASS = re.compile(
-    "(Albert|Bert|Code[Ll]lama|DebertaV2|DistilBert|Electra|GPT2|Llama|MPNet|Qwen2|Roberta|T5|XLMRoberta|PreTrained)"
+    "(Albert|Bart|Bert|Code[Ll]lama|DebertaV2|DistilBert|Electra|GPT2|Llama|MPNet|Qwen2|Roberta|T5|XLMRoberta|PreTrained)"
     "Tokenizer(Fast)?|TokenizersBackend"
 )
 # Fields through which a file would name code, other files or other sizes than the ones checked here.

@@ -28,7 +28,9 @@ PairColumn = Annotated[
     str | None,
     typer.Option("--pair-column", help=f"Column that holds the second text, for models that judge pairs. {_COLUMN}"),
 ]
-LabelColumn = Annotated[str, typer.Option("--label-column", help=f"Column that holds the label. {_COLUMN}")]
+LabelColumn = Annotated[
+    str, typer.Option("--label-column", help=f"Column that holds the label; '' for none. {_COLUMN}")
+]
 
 Metrics = Annotated[
     list[str] | None,
@@ -98,7 +100,7 @@ def domains_from(
         text, label = column_of(text_column, name, "text"), column_of(label_column, name, "label")
         pair = column_of(pair_column, name, None)
         domains[name] = load_domain(
-            Path(path), name, text or "text", label, pair_column=pair, has_empty_labels=has_empty_labels
+            Path(path), name, text or "text", label or None, pair_column=pair, has_empty_labels=has_empty_labels
         )
     print_notes(f"{name}: {note}" for name, domain in domains.items() for note in domain.notes)
     return _measured_by(list(domains.values()), metrics or [])

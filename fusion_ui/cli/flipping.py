@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,7 +73,7 @@ def flips(
     if as_json:
         about = {"model": plan.title, "against": title, **report.describe()}
         about |= {"confusion": [confusion.describe() for confusion in confusions]}
-        print(json.dumps(about | {"flips": [asdict(flip) for flip in found]}, indent=2, ensure_ascii=False))
+        print(json.dumps(about | {"flips": [flip.describe() for flip in found]}, indent=2, ensure_ascii=False))
         return
     print(f"{plan.title} against {title}: share of right answers {_points(report.difference)}")
     for d in report.domains:
@@ -136,7 +135,10 @@ def _print_confusions(confusions: Sequence[Any]) -> None:
 def _print_flips(found: Sequence[Any], limit: int) -> None:
     print(f"{min(limit, len(found))} of {len(found)} flips shown")
     for flip in found[:limit]:
-        merge, other = (f"{one_line(a.label)} {a.probability:.0%}" for a in (flip.answer, flip.other))
+        merge, other = (
+            one_line(a.label) if a.sureness is None else f"{one_line(a.label)} {a.sureness:.0%}"
+            for a in (flip.answer, flip.other)
+        )
         print(f"  {flip.kind:<10} {flip.domain}, {one_line(flip.label)}: {merge}, the other {other}")
         for sentence in (flip.text, flip.pair):
             if sentence is not None:

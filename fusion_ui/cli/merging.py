@@ -63,21 +63,22 @@ def stats(
     from fusion_ui.statistics.measure import measure
     from fusion_ui.statistics.sharing import explain_revealing, find_revealing, keep_diagonals, leave_out
     from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
+    from fusion_ui.tasks import find_task
 
     if kind not in [known.value for known in StatisticKind]:
         raise ParameterError(f"The kind of statistics must be one of {', '.join(StatisticKind)}. Got {kind!r} instead.")
     if out.suffix != ".safetensors":
         raise ParameterError(f"The statistics file must end in .safetensors. Got {out} instead.")
     workspace = open_workspace()
-    # Labels are read so that a wrong column is noticed. No statistic uses them, so without them it is the same text
-    # as a recipe's calibration data, measured once for both.
-    read = load_domain(data, data.stem, text_column, label_column, pair_column=pair_column)
+    read = load_domain(data, data.stem, text_column, label_column or None, pair_column=pair_column)
     print_notes(read.notes)
-    domain = replace(read, labels=())
     how = StatisticSettings(num_examples, seed, count_padding, token_counts, input_sums)
     if kind != "gram" and how.is_extended:
         raise ParameterError(f"--token-counts and --input-sums belong to --kind gram. Got --kind {kind} instead.")
     checkpoint = find_checkpoint(model, model, workspace.settings, revision)
+    # Labels are read so that a wrong column is noticed. Most statistics do not use them, so without them it is the
+    # same text as a recipe's calibration data, measured once for both.
+    domain = read if find_task(checkpoint.config).measures_answers else replace(read, labels=())
     statistic = measure(checkpoint, domain, StatisticKind(kind), how, workspace.settings, terminal_progress())
     if kind == "gram":
         statistic = leave_out(statistic, find_revealing(statistic, min_rows_per_feature))

@@ -76,14 +76,15 @@ def sweep(
             workspace.find_best(plan, name, values, evaluation, in_domain, last, terminal_progress()), name, as_json
         )
         return
-    points = []
+    points, merits = [], []
     own = _score_own_experts(workspace, plan, evaluation) if relative else {}
     for value, scores in workspace.sweep(plan, name, values, evaluation, in_domain, terminal_progress()):
         scores = scores.relative_to(own) if relative else scores
         points.append({name: value, **scores.describe()})
+        merits.append(scores.merit)
         if not as_json:
             print_scores(f"{name} {value:g}", scores)
-    top = max(points, key=lambda point: point["mean"])
+    top = points[merits.index(max(merits))]
     if as_json:
         print(json.dumps({"points": points, "best": {name: top[name], "mean": top["mean"]}}, indent=2))
     else:

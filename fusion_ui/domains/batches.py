@@ -20,11 +20,18 @@ class EncodedText:
         types: which text of a pair each token belongs to; empty where the model is not told so.
         words: where each word begins, as the position of its first token, or -1 where it has none; empty where the
             text was not given as words.
+        answer: tokens of the text that should be generated from this one, its end included; empty where that is not
+            known, or another kind of model reads the text.
+        choices: tokens of the continuations whose likelihoods are asked for, where they are.
+        num_new: tokens that are to be generated after the text, where that is asked for.
     """
 
     ids: tuple[int, ...]
     types: tuple[int, ...] = ()
     words: tuple[int, ...] = ()
+    answer: tuple[int, ...] = ()
+    choices: tuple[tuple[int, ...], ...] = ()
+    num_new: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -32,10 +39,10 @@ class EncodedText:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Padded token ids of a few texts, and which of the given texts they are.
+    """Padded token ids of a few texts, and which of the given texts they are; the rest is as of `EncodedText`.
 
     Attributes:
-        words: as of `EncodedText`, padded with -1.
+        words: padded with -1.
     """
 
     indices: tuple[int, ...]
@@ -43,15 +50,20 @@ class Batch:
     attention_mask: Int[Tensor, "text token"]
     token_type_ids: Int[Tensor, "text token"] | None = None
     words: Int[Tensor, "text word"] | None = None
+    answer_ids: Int[Tensor, "text answer_token"] | None = None
+    answer_mask: Int[Tensor, "text answer_token"] | None = None
+    choices: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    num_new: int = 0
 
 
 def make_batches(texts: Sequence[EncodedText], indices: Sequence[int], pad_id: int, max_tokens: int) -> Iterator[Batch]:
     """Sort the texts at `indices` by length and pad them into batches of at most `max_tokens` padded tokens.
 
-    Texts with and without token types stay apart: no types are not the same as types of zero to every model.
+    Texts of which different things are asked stay apart, and so do those with and without token types: no types are
+    not the same as types of zero to every model.
     """
-    order = sorted(indices, key=lambda i: (bool(texts[i].types), len(texts[i])))
-    for _, alike in groupby(order, key=lambda i: bool(texts[i].types)):
+    order = sorted(indices, key=lambda i: (_kind(texts[i]), len(texts[i])))
+    for _, alike in groupby(order, key=lambda i: _kind(texts[i])):
         batch: list[int] = []
         for i in alike:
             if batch and len(texts[i]) * (len(batch) + 1) > max_tokens:
@@ -62,13 +74,26 @@ def make_batches(texts: Sequence[EncodedText], indices: Sequence[int], pad_id: i
 
 
 def pad_batch(texts: Sequence[EncodedText], indices: Sequence[int], pad_id: int) -> Batch:
-    """Pad the texts at `indices`, all with token types or all without, on the right to the longest of them."""
+    """Pad the texts at `indices`, of all of which the same is asked, on the right to the longest of them."""
     input_ids = _pad([texts[i].ids for i in indices], pad_id)
     mask = _pad([(1,) * len(texts[i]) for i in indices], 0)
-    types = [texts[i].types for i in indices]
-    words = [texts[i].words for i in indices]
-    padded = _pad(types, 0) if types[0] else None, _pad(words, -1) if any(words) else None
-    return Batch(tuple(indices), input_ids, mask, *padded)
+    types, words = [texts[i].types for i in indices], [texts[i].words for i in indices]
+    answers, choices = [texts[i].answer for i in indices], tuple(texts[i].choices for i in indices)
+    return Batch(
+        tuple(indices),
+        input_ids,
+        mask,
+        token_type_ids=_pad(types, 0) if types[0] else None,
+        words=_pad(words, -1) if any(words) else None,
+        answer_ids=_pad(answers, pad_id) if answers[0] else None,
+        answer_mask=_pad([(1,) * len(answer) for answer in answers], 0) if answers[0] else None,
+        choices=choices if choices[0] else (),
+        num_new=texts[indices[0]].num_new,
+    )
+
+
+def _kind(text: EncodedText) -> tuple[bool, bool, int, int]:
+    return bool(text.types), bool(text.answer), len(text.choices), text.num_new
 
 
 def _pad(rows: Sequence[tuple[int, ...]], filling: int) -> Int[Tensor, "text token"]:

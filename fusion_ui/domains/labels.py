@@ -38,7 +38,7 @@ def encode_labels(domain: str, labels: Sequence[str], label_names: Sequence[str]
     unknown = sorted(label for label, key in keys.items() if key not in positions)
     if unknown:
         raise DomainError(
-            f"The domain {domain} has the label {_listed(unknown)}, which the model does not know. "
+            f"The domain {domain} has the label {listed(unknown)}, which the model does not know. "
             f"It knows: {', '.join(label_names)}. {_advise(unknown, len(labels))}"
         )
     return tuple(positions[keys[label]] for label in labels)
@@ -53,7 +53,8 @@ def name_numbers(
     """The domain with numbers for labels replaced by the names that they stand for in its own expert.
 
     Args:
-        label_names: labels among which models choose, perhaps those of several experts together.
+        label_names: labels among which models choose, perhaps those of several experts together; none of models that
+            write text.
         own_labels: domain name -> labels of its own expert, in order.
         split: the names in an example's label, of which there may be several.
 
@@ -63,7 +64,7 @@ def name_numbers(
     known = {normalise_label(name).casefold() for name in label_names}
     parts = {label: split(label) for label in set(domain.labels)}
     found = sorted({name for part in parts.values() for name in part})
-    if not found or any(normalise_label(name).casefold() in known for name in found):
+    if not found or not label_names or any(normalise_label(name).casefold() in known for name in found):
         return domain
     orders = {tuple(names) for names in own_labels.values()}
     own = own_labels.get(domain.name) or (orders.pop() if len(orders) == 1 else None)
@@ -82,7 +83,8 @@ def name_numbers(
     return replace(domain, labels=tuple(named[label] for label in domain.labels))
 
 
-def _listed(labels: Sequence[str]) -> str:
+def listed(labels: Sequence[str]) -> str:
+    """The first few labels, for a message."""
     shown = ", ".join(repr(label[:80]) for label in labels[:_NUM_SHOWN])
     return shown if len(labels) <= _NUM_SHOWN else f"{shown} and {len(labels) - _NUM_SHOWN:,} others"
 

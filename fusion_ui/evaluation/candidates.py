@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
 
+import torch
 from torch import Tensor, nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
@@ -274,4 +275,11 @@ def _match_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, T
     missing = sorted(name for name, _ in model.named_parameters() if name not in tensors)
     if missing:
         raise CheckpointError(f"The merged weights lack {missing[0]}, which the model needs ({len(missing)} in all).")
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if name in tensors and not torch.equal(tensors[name], tensors[names[id(parameter)]]):
+            raise CheckpointError(
+                f"The first model uses {names[id(parameter)]} for {name} too, and in the merge they differ. "
+                "Name a model first whose two tables differ."
+            )
     return {name: tensor.to(places[name].device) for name, tensor in tensors.items() if name in places}

@@ -34,6 +34,11 @@ class CandidateScores:
         return sum(score.value for score in self.scores) / len(self.scores)
 
     @property
+    def merit(self) -> float:
+        """What is as large as possible for the best of several: the mean, scores of which less is better taken off."""
+        return sum(-score.value if score.is_smaller_better else score.value for score in self.scores) / len(self.scores)
+
+    @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the mean."""
         return mean_interval(self.scores) if self.scores else (math.nan, math.nan)

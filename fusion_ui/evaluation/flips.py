@@ -45,8 +45,14 @@ class Flip:
 
     @property
     def confidence(self) -> float:
-        """How sure both are: the smaller of the two answers' probabilities."""
-        return min(self.answer.probability, self.other.probability)
+        """How sure both are: the smaller of the two answers' probabilities; 0 where one is not said."""
+        return min(self.answer.sureness or 0.0, self.other.sureness or 0.0)
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON values; None is a probability that is not said."""
+        answers = {"answer": self.answer, "other": self.other}
+        said = {name: {"label": one.label, "probability": one.sureness} for name, one in answers.items()}
+        return asdict(self) | said
 
 
 @dataclass(frozen=True)

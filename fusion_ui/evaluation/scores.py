@@ -33,6 +33,8 @@ class DomainScore:
         num_examples: all that were answered.
         num_total: examples in the split; smaller `num_examples` means that the evaluation is still running.
         low, high: 95 % interval.
+        metric: its name.
+        is_smaller_better: as of perplexity.
     """
 
     domain: str
@@ -45,6 +47,7 @@ class DomainScore:
     low: float
     high: float
     metric: str = "accuracy"
+    is_smaller_better: bool = False
 
 
 def score_rows(encoded: EncodedDomain, rows: Float[Tensor, "_ ..."], role: Role) -> DomainScore:
@@ -54,7 +57,7 @@ def score_rows(encoded: EncodedDomain, rows: Float[Tensor, "_ ..."], role: Role)
     if encoded.task.has_right_answers:
         num_correct = int(encoded.find_right(rows).sum()) if len(rows) else 0
     values = found.value, num_correct, len(rows), len(encoded), found.low, found.high, encoded.metric.name
-    return DomainScore(about.name, about.split, role, *values)
+    return DomainScore(about.name, about.split, role, *values, encoded.metric.is_smaller_better)
 
 
 def metric_of(scores: Iterable[DomainScore]) -> str:

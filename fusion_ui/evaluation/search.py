@@ -183,7 +183,7 @@ def search_best(
             judged[value] = [judge(d, logits[d.domain.name]) for d in candidates[value].answered(evaluation)]
             rows[value] = SearchRow(value, score_candidate(candidates[value], logits, evaluation, in_domain))
             yield rows[value]
-        best = max(alive, key=lambda value: rows[value].scores.mean)
+        best = max(alive, key=lambda value: rows[value].scores.merit)
         right = {value: tuple(one.right for one in judged[value] if one.right is not None) for value in alive}
         if end < ends[-1] and all(len(right[value]) == len(judged[value]) for value in alive):
             for value in [value for value in alive if value != best]:

@@ -60,6 +60,7 @@ def encode_domain(domain: Domain, task: Task, tokenizer: Tokenizer, label_names:
     Raises:
         DomainError: a label means nothing to the model, or the task has no metric of the domain's.
     """
+    task = task.for_domain(domain, tokenizer)
     targets = task.read_targets(domain, label_names, tokenizer)
     order = list(range(len(targets)))
     random.Random(0).shuffle(order)

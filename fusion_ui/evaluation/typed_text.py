@@ -14,7 +14,7 @@ from fusion_ui.domains.cells import replace_surrogates
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, unite_labels
-from fusion_ui.evaluation.combined import OwnHeads
+from fusion_ui.evaluation.combined import Ensemble, OwnHeads
 from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain
 from fusion_ui.progress import Progress
@@ -111,7 +111,8 @@ def answer_examples(
 ) -> TypedAnswers:
     """What every candidate says to every example. Nothing of it is kept.
 
-    Where a merge left every expert its own head, each head answers for itself. A model of no task does not answer.
+    Where a merge left every expert its own head, each head answers for itself. A model of no task does not answer, nor
+    does an ensemble that its members' answers are not enough for.
 
     Args:
         evaluation: whose tokenizer and labels are used; its domains are not.
@@ -125,11 +126,17 @@ def answer_examples(
     alone = [Domain(NAME, NAME, NAME, (e.text,), (), (e.pair,) if e.pair else ()) for e in examples]
 
     def encode(task: Task, names: tuple[str, ...]) -> EncodedDomain:
+        task = task.for_typed_text(tokenizer)
         texts = tuple(task.encode(one, [0], tokenizer)[0] for one in alone)
         return EncodedDomain(domain, texts, (), tuple(range(len(texts))), task, task.metrics[0], names)
 
     typed = [encode(*entry) for entry in evaluation.labels.items()]
-    asked = [(model, encoded) for model in _apart(candidates) for encoded in typed if model.answers(encoded)]
+    asked = [
+        (model, encoded)
+        for model in _apart(candidates)
+        for encoded in typed
+        if model.answers(encoded) and (encoded.task.has_ensemble or not isinstance(model, Ensemble))
+    ]
     models, answers, found = [], [], []
     for i, (model, encoded) in enumerate(asked):
         part = progress.part(i / len(asked), (i + 1) / len(asked))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fusion_ui.checkpoints.checkpoint import TOKENIZER_FILES
+from fusion_ui.checkpoints.checkpoint import GENERATION_FILE, TOKENIZER_FILES
 from fusion_ui.checkpoints.tensors import SINGLE_FILE, TensorHeader, TensorReader, write_tensors
 from fusion_ui.errors import MergeError
 from fusion_ui.merging.labels import Heads
@@ -101,9 +101,10 @@ def _write_around(plan: MergePlan, number: int, folder: Path) -> None:
     expert = plan.experts[number]
     names = plan.labels.names or plan.label_names[number]
     config = {key: value for key, value in expert.config.items() if key not in ("_name_or_path", "num_labels")}
-    config["id2label"] = {str(i): label for i, label in enumerate(names)}
-    config["label2id"] = {label: i for i, label in enumerate(names)}
+    if names:
+        config["id2label"] = {str(i): label for i, label in enumerate(names)}
+        config["label2id"] = {label: i for i, label in enumerate(names)}
     write_json(folder / "config.json", config)
-    for name in TOKENIZER_FILES:
+    for name in (*TOKENIZER_FILES, GENERATION_FILE):
         if (expert.directory / name).is_file():
             shutil.copyfile(expert.directory / name, folder / name)

@@ -96,7 +96,9 @@ def align_labels(
         IncompatibleError: a label occurs twice, or the label sets differ and the recipe does not say what to do.
     """
     spaces = [_fold(name, labels) for name, labels in experts]
-    if heads is Heads.OWN:
+    if heads is Heads.OWN and any(
+        labels for _, labels in experts
+    ):  # models that write text have no labels, and share all
         return LabelSpace(heads, (), tuple(() for _ in experts), parameters)
     known: dict[str, str] = {}
     for _, labels in experts:

@@ -167,7 +167,8 @@ def make_plan(recipe: MergeRecipe, settings: Settings) -> MergePlan:
     labels = _align(recipe, experts, heads)
     if layer_scaling and (obstacle := layer_scaling.find_obstacle(experts[0].tensors.names, base is not None)):
         raise RecipeError(obstacle)
-    calibration = tuple(_find_calibration(e.name, e.calibration, method) for e in recipe.experts)
+    reads_labels = find_task(experts[0].config).measures_answers
+    calibration = tuple(_find_calibration(e.name, e.calibration, method, reads_labels) for e in recipe.experts)
     plan = MergePlan(recipe, method, experts, base, calibration, labels)
     plan.check_files()
     tensors, apart = experts[0].tensors, heads if labels.heads is not Heads.SHARED else frozenset[str]()
@@ -235,7 +236,9 @@ def is_measured(plan: MergePlan, settings: Settings) -> bool:
 _TITLES = {StatisticKind.GRAM: "Gram matrices", StatisticKind.FISHER: "Fisher information"}
 
 
-def _find_calibration(expert: str, calibration: Calibration | None, method: MergeMethod) -> Domain | Path | None:
+def _find_calibration(
+    expert: str, calibration: Calibration | None, method: MergeMethod, reads_labels: bool
+) -> Domain | Path | None:
     if not method.needs_calibration():
         return None
     if calibration is None:
@@ -250,17 +253,22 @@ def _find_calibration(expert: str, calibration: Calibration | None, method: Merg
         read_statistic(Path(calibration.statistics))
         return Path(calibration.statistics)
     assert calibration.data is not None  # the recipe's own check: exactly one of the two
-    # Statistics need no labels, so a missing label column is not asked for.
-    path = Path(calibration.data)
-    return _read_text(path, expert, calibration.text_column, calibration.pair_column, _stamp(path))
+    # Most statistics need no labels, so a missing label column is not asked for.
+    path, label = Path(calibration.data), calibration.label_column if reads_labels else None
+    return _read_text(path, expert, calibration.text_column, label, calibration.pair_column, _stamp(path))
 
 
 @lru_cache(maxsize=64)
 def _read_text(
-    path: Path, expert: str, text_column: str, pair_column: str | None, stamp: tuple[int, int] | None
+    path: Path,
+    expert: str,
+    text_column: str,
+    label_column: str | None,
+    pair_column: str | None,
+    stamp: tuple[int, int] | None,
 ) -> Domain:
     """The calibration text, read again only when the file has changed: a slider asks for it many times a second."""
-    return load_domain(path, expert, text_column, None, pair_column=pair_column)
+    return load_domain(path, expert, text_column, label_column, pair_column=pair_column)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -14,6 +14,7 @@ from fusion_ui.checkpoints.layouts import is_linear_weight, is_stored_transposed
 from fusion_ui.errors import MergeError, StatisticError
 from fusion_ui.merging.labels import Heads, LabelSpace
 from fusion_ui.merging.seeds import ExpertSeeds
+from fusion_ui.merging.tied import TIED, find_copies, is_output_table
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.solving.normal_equations import NormalEquations
 from fusion_ui.statistics.sharing import check_belongs
@@ -69,6 +70,7 @@ class SlotSource:
                     "Measure both again with the same version of `fusion-ui stats`."
                 )
         fishers = self.statistics.get(StatisticKind.FISHER, ())
+        self._copies = find_copies(experts)
         tensors = self.experts[0].tensors
         self._bias_of = self._find_biases(tensors.names) if with_bias else {}
         self._constant_names = [name for name in tensors.names if not tensors.is_floating_point(name)]
@@ -81,6 +83,7 @@ class SlotSource:
         A bias that is merged with its weight is not among them.
         """
         left_out = {*self._constant_names, *self._apart, *self._bias_of.values()}
+        left_out |= {copy for copies in self._copies.values() for copy in copies}
         names = [name for name in self.experts[0].tensors.names if name not in left_out]
         return sorted(names, key=lambda name: (self._gram_key(name) or name, name in self._bias_of, name))
 
@@ -109,7 +112,8 @@ class SlotSource:
     def unpack(self, name: str, merged: Tensor) -> dict[str, Tensor]:
         """What was merged in the slot `name` as the checkpoint stores it: one tensor, or a weight and its bias."""
         if name not in self._bias_of:
-            return {name: merged.mT if self.is_transposed(name) else merged}
+            stored = merged.mT if self.is_transposed(name) else merged
+            return dict.fromkeys((name, *self._copies.get(name, ())), stored)
         weight = merged[:, :-1]
         return {name: weight.mT if self.is_transposed(name) else weight, self._bias_of[name]: merged[:, -1]}
 
@@ -244,6 +248,8 @@ class SlotSource:
     def _missing(self, name: str) -> str:
         if name in self._inputs:
             return self._inputs[name].reason
+        if is_output_table(self.experts[0], name, self._copies):
+            return TIED
         return NOT_LINEAR if StatisticKind.GRAM in self.statistics else "no Gram matrices"
 
     def _token_frequencies(self, name: str) -> Tensor | None:

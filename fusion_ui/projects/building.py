@@ -94,14 +94,18 @@ def add_domain(
         metric: what it is scored by; empty for the usual metric of its model's task.
 
     Raises:
-        DomainError: the text has no labels or too few sentences, or its model's task has no such metric.
+        DomainError: the text has too few sentences, or no labels where the models need them, or its model's task has no
+            such metric.
         RecipeError: the name is taken, or there is no room for more.
     """
     if len(project.domains) >= MAX_DOMAINS:
         raise RecipeError(f"The page has room for {MAX_DOMAINS} domains. Remove one first.")
     name = _free_name(name or source.name, [d.name for d in project.domains])
-    if not source.labels:
-        raise DomainError(f"The domain {name} has no labels, so nothing can be scored on it. Choose its label column.")
+    if not source.labels and _needs_labels(project):
+        raise DomainError(
+            f"The domain {name} has no labels, so nothing can be scored on it. Choose its label column; only language "
+            "models are scored on text alone, and they are added first."
+        )
     if any(find_task(model.config).reads_words for model in present_models(project)):
         source = list_words(source)
     frame, notes = _tidy(source)
@@ -159,9 +163,16 @@ def remove(project: Project, name: str) -> Project:
     return replace(project, experts=kept, domains=domains)
 
 
+def _needs_labels(project: Project) -> bool:
+    """True unless every model of the project is scored on text alone."""
+    tasks = [find_task(model.config) for model in present_models(project)]
+    return not tasks or any(task.needs_labels for task in tasks)
+
+
 def _tidy(source: Domain) -> tuple[pd.DataFrame, list[str]]:
     """Each example once and none with an empty cell, and notes on the source and on what was left out."""
-    columns = {"text": source.texts, "label": source.labels} | ({PAIR_COLUMN: source.pairs} if source.pairs else {})
+    parts = {"text": source.texts, "label": source.labels, PAIR_COLUMN: source.pairs}
+    columns = {column: part for column, part in parts.items() if part}
     frame = pd.DataFrame(columns)
     blank = {i for i, row in enumerate(zip(*columns.values(), strict=True)) if not all(map(str.strip, row))}
     repeated = set(find_duplicates(source)) - blank

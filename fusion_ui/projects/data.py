@@ -14,8 +14,8 @@ from fusion_ui.domains.hub_preview import preview_hub_domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import DomainError
 
-Columns = tuple[str, str | None, str]
-"""Of the text, of the second text where there are pairs, and of the label."""
+Columns = tuple[str, str | None, str | None]
+"""Of the text, of the second text where there are pairs, and of the label where there are labels."""
 MAX_STREAMED = 3_000
 """Sentences taken from a hub data set."""
 

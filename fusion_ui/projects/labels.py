@@ -24,14 +24,18 @@ DATA = " (data)"
 
 
 def label_table(project: Project) -> list[LabelRow]:
-    """Every label of every model, and those of the data, with the name that each goes by."""
+    """Every label of every model, and those of the data, with the name that each goes by; none of models that write
+    text.
+    """
+    if project.experts and not any(map(own_labels, project.experts)):
+        return []
     rows = [
         (expert.name, label, dict(expert.labels).get(label, label))
         for expert in project.experts
         for label in own_labels(expert)
     ]
     owners = {expert.domain: expert for expert in project.experts}
-    for domain in project.domains:
+    for domain in (domain for domain in project.domains if domain.label_column):
         task = task_of(owners[domain.name]) if domain.name in owners else None
         if task and not (task.has_label_answers or task.reads_words):
             continue  # quantities, or several labels in one
@@ -56,7 +60,7 @@ def rename_labels(project: Project, rows: Sequence[Sequence[str]]) -> Project:
             raise RecipeError(f"The label {label!r} of {whose} needs a name. Write its own to leave it as it is.")
         names.setdefault(whose, []).append((label, name))
     for expert in project.experts:  # data may call two labels one: "4 stars" and "5 stars" are both positive
-        folded = [name.casefold() for _, name in names[expert.name]]
+        folded = [name.casefold() for _, name in names.get(expert.name, ())]
         if twice := next((name for name in folded if folded.count(name) > 1), None):
             raise RecipeError(f"Two labels of {expert.name} would be called {twice!r}. Give each label its own name.")
 
@@ -75,6 +79,8 @@ def explain_labels(project: Project) -> str:
     if not project.experts:
         return ""
     experts = [(expert.name, label_names(expert)) for expert in project.experts]
+    if not any(names for _, names in experts):
+        return "These models write text: they have no labels to match, and all of them is merged."
     heads = Heads(project.heads) if project.heads else None
     try:
         check_tasks([_checkpoint(expert) for expert in project.experts], heads)

@@ -48,6 +48,7 @@ class ProjectDomain:
         labels: as of `ProjectExpert`, for the labels in the files.
         pair_column: column of the second texts, where the examples are pairs.
         metric: what answers are scored by; None is the usual metric of the domain's task.
+        label_column: None where the text has no labels, which language models do not need.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ProjectDomain:
     labels: Renames = ()
     pair_column: str | None = None
     metric: str | None = None
+    label_column: str | None = "label"
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def read_split(domain: ProjectDomain, split: str) -> Domain:
     Raises:
         DomainError: its file is gone or damaged.
     """
-    found = load_domain(getattr(domain, split), domain.name, title=domain.title, pair_column=domain.pair_column)
+    label, pair = domain.label_column, domain.pair_column
+    found = load_domain(getattr(domain, split), domain.name, label_column=label, title=domain.title, pair_column=pair)
     names = dict(domain.labels)
     labels = tuple(rename_items(label, names) for label in found.labels) if names else found.labels
     return replace(found, labels=labels, metric=domain.metric)

@@ -17,8 +17,7 @@ from fusion_ui.tasks import find_task, metric_title
 
 BODY = """# {title} of {names}
 
-One model for {kind}, merged from {count} models fine-tuned from one base, {data}, by Fusion UI. It answers with the
-labels {labels}.
+One model for {kind}, merged from {count} models fine-tuned from one base, {data}, by Fusion UI. {answers}
 
 ## Method
 
@@ -43,10 +42,7 @@ Base model: {base}. {licences}
 ## Use
 
 ```python
-from transformers import pipeline
-
-classify = pipeline("{pipeline}", model="{place}")
-classify("Something to classify.")
+{usage}
 ```
 {heads}
 ## What this merge cannot promise
@@ -56,6 +52,17 @@ classify("Something to classify.")
 - What its experts learned wrongly, or unfairly, it may have kept; their cards and licences apply to it.
 - Parameters chosen on the sentences that a number is from make that number too good.
 """
+
+USAGE = """from transformers import pipeline
+
+answer = pipeline("{pipeline}", model="{place}")
+answer("Something to read.")"""
+WRITING = """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+model, tokenizer = (kind.from_pretrained("{place}") for kind in (AutoModelForSeq2SeqLM, AutoTokenizer))
+written = model.generate(**tokenizer("Something to read.", return_tensors="pt"), do_sample=False, num_beams=1)
+tokenizer.decode(written[0], skip_special_tokens=True)"""
+"""No pipeline of transformers 5 serves a model that writes text from text."""
 
 
 def model_card(plan: MergePlan, numbers: Sequence[DomainNumbers] = ()) -> str:
@@ -115,14 +122,17 @@ def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], licences: Sequence[
     if plan.layer_scaling:
         settings += f"; then {plan.layer_scaling.describe()} by depth ([paper](https://arxiv.org/abs/2410.17146))"
     own = plan.labels.heads is Heads.OWN
+    task, place = find_task(plan.experts[0].config), "DIR/EXPERT" if own else "DIR or owner/name"
+    usage = WRITING if task.auto_class == "AutoModelForSeq2SeqLM" else USAGE
+    labels = ", ".join(map(plain, plan.all_labels))
     return BODY.format(
         kind=task.title,
-        pipeline=task.pipeline,
+        answers=f"It answers with the\nlabels {labels}." if labels else "It writes text.",
+        usage=usage.format(pipeline=task.pipeline, place=place),
         title=method.title,
         names=", ".join(names),
         count=len(names),
         data="with text of every model's own domain" if method.needs_text else "without their training data",
-        labels=", ".join(map(plain, plan.all_labels)),
         method=method.title,
         summary=method.summary(),
         paper=method.paper,
@@ -133,7 +143,6 @@ def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], licences: Sequence[
         base=_base(plan),
         licences=describe_licences(names, [plain(licence) for licence in licences]),
         numbers=_numbers(numbers),
-        place="DIR/EXPERT" if own else "DIR or owner/name",
         heads="\nEvery expert kept its own head, in a directory of its name.\n" if own else "",
     )
 

@@ -1,6 +1,7 @@
 """Diagonal Fisher information: the mean over examples of the squared gradient of log p(y|x), per example.
 
-Labels are weighted by the model's own prediction ("expected"): F = E_x sum_y p(y|x) (d log p(y|x) / d theta)^2.
+Labels are weighted by the model's own prediction ("expected"): F = E_x sum_y p(y|x) (d log p(y|x) / d theta)^2. The
+texts that a model might write cannot be summed over: there y is the given answer, or the text itself ("empirical").
 """
 
 from __future__ import annotations

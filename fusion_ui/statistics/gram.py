@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from fusion_ui.devices import device_of
@@ -17,6 +17,7 @@ from fusion_ui.domains.batches import Batch
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
 from fusion_ui.statistics.gram_sum import GramSum
+from fusion_ui.statistics.rows import Stacks, TokenRows
 from fusion_ui.statistics.statistic import LinearInput
 from fusion_ui.tasks.inputs import model_inputs
 
@@ -32,10 +33,14 @@ class _Sum:
 
 
 def linear_modules(model: nn.Module) -> dict[str, tuple[nn.Module, bool]]:
-    """Weight name -> (module, stored transposed) for every linear map: `nn.Linear` and GPT-2's `Conv1D`."""
+    """Weight name -> (module, stored transposed) for every linear map: `nn.Linear` and GPT-2's `Conv1D`.
+
+    An output layer whose weight is the table of the embeddings is no map of its own: it is merged as that table is.
+    """
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     found: dict[str, tuple[nn.Module, bool]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and id(module.weight) not in tables:
             found[f"{name}.weight"] = (module, False)
         elif type(module).__name__ == "Conv1D" and getattr(module, "weight", torch.empty(0)).ndim == 2:
             found[f"{name}.weight"] = (module, True)
@@ -86,8 +91,7 @@ class GramCollector:
         self.sums: dict[str, _Sum] = {}
         self.leader_of: dict[str, str] = {}
         self.seen: list[tuple[Tensor, str]] = []
-        self.mask: Bool[Tensor, "text token"] = torch.empty(0, 0, dtype=torch.bool)
-        self.real_tokens: Int[Tensor, " row"] = torch.empty(0, dtype=torch.int64)
+        self._find_rows: Callable[[nn.Module, Tensor], TokenRows] | None = None
 
     def attached(self) -> _Hooks:
         """Observe the layers inside a with block."""
@@ -98,6 +102,14 @@ class GramCollector:
     @torch.inference_mode()
     def run(self, model: nn.Module, batch: Batch, count_padding: bool) -> None:
         """Run one batch through `model` and add what the layers see."""
+        # The last batch's inputs are forgotten; they were kept alive so that identity means the same tensor.
+        self.seen = []
+        if batch.answer_mask is not None:
+            stacks = Stacks(model, batch, count_padding)
+            self._find_rows = stacks.find
+            with stacks.watch():
+                model(**model_inputs(model, batch))
+            return
         given, mask = model_inputs(model, batch), batch.attention_mask
         counted = torch.ones_like(mask) if count_padding else mask
         if len(mask) == 1 and getattr(getattr(model, "config", None), "relative_attention", False):
@@ -105,9 +117,8 @@ class GramCollector:
             # not counted, a lone text can never be taken for it.
             given = {name: values.repeat(2, 1) for name, values in given.items()}
             counted = torch.cat([counted, torch.zeros_like(counted)])
-        # The last batch's inputs are forgotten; they were kept alive so that identity means the same tensor.
-        self.seen, self.mask = [], counted.bool().to(device_of(model))
-        self.real_tokens = self.mask.flatten().nonzero()[:, 0]
+        rows = TokenRows(counted.bool().to(device_of(model)))
+        self._find_rows = lambda _module, _x: rows
         model(**given)
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -126,28 +137,14 @@ class GramCollector:
             total = self.sums[name] = _Sum(
                 GramSum(width, x.device), torch.zeros(width, dtype=torch.float64, device=x.device)
             )
-        rows = self._real_rows(x)
+        assert self._find_rows is not None  # `run` sets it before any layer is called
+        rows = self._find_rows(self.modules[name][0], x).pick(x)
         if rows is None:
             total.num_odd_calls, total.odd_shape = total.num_odd_calls + 1, tuple(x.shape)
             return
         total.gram.add(rows)
         if self.input_sums:
             total.input_sum += rows.sum(0, dtype=torch.float64)
-
-    def _real_rows(self, x: Tensor) -> Float[Tensor, "row n"] | None:
-        """The rows that stand for real tokens or whole texts; None where the input is neither."""
-        if x.ndim == 3 and x.shape[:2] == self.mask.shape:
-            return self._pick(x.flatten(0, 1))
-        if x.ndim == 2 and len(x) == self.mask.numel():  # OPT flattens texts and tokens
-            return self._pick(x)
-        if x.ndim == 2 and len(x) == len(self.mask):
-            return x[self.mask.any(1)]
-        return None
-
-    def _pick(self, tokens: Float[Tensor, "token n"]) -> Float[Tensor, "row n"]:
-        """The real ones; no copy is made where all are."""
-        is_whole = len(self.real_tokens) == len(tokens)
-        return tokens if is_whole else tokens.index_select(0, self.real_tokens)
 
     @torch.inference_mode()
     def finish(self) -> tuple[dict[str, Float[Tensor, "_ _"]], dict[str, LinearInput]]:

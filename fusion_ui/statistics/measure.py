@@ -10,7 +10,7 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.devices import find_device, name_precision, place
 from fusion_ui.domains.batches import EncodedText, make_batches
 from fusion_ui.domains.domain import Domain
-from fusion_ui.errors import StatisticError
+from fusion_ui.errors import DomainError, StatisticError
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
 from fusion_ui.sources.files import hold_lock, mark_used, trim_directory
@@ -67,10 +67,19 @@ def measure(
 def encode_sample(
     checkpoint: Checkpoint, domain: Domain, how: StatisticSettings, settings: Settings
 ) -> tuple[list[EncodedText], int]:
-    """The texts, or pairs, that a checkpoint is measured on as its tokenizer gives them, and the id that pads them."""
-    tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
+    """The texts, or pairs, that a checkpoint is measured on as its tokenizer gives them, and the id that pads them.
+
+    Raises:
+        DomainError: the model is measured on texts with their answers, and there are none.
+    """
+    task, tokenizer = find_task(checkpoint.config), Tokenizer(checkpoint, settings.max_tokens_per_text)
+    if task.measures_answers and not domain.labels:
+        raise DomainError(
+            f"The calibration text of {checkpoint.name} has no labels. A model that writes text is measured while it "
+            "reads a text and is shown the right answer: name the column of the answers as 'label_column'."
+        )
     chosen = sample_indices(len(domain.texts), how.num_examples, how.seed)
-    return find_task(checkpoint.config).encode(domain, chosen, tokenizer), tokenizer.pad_id
+    return task.encode(domain, chosen, tokenizer), tokenizer.pad_id
 
 
 def _recall(path: Path) -> Statistic | None:

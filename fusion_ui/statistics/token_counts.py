@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fusion_ui.domains.batches import Batch
+from fusion_ui.tasks.inputs import model_inputs
 
 
 def count_tokens(model: Any, batches: Sequence[Batch], count_padding: bool) -> dict[str, Float[Tensor, " row"]]:
@@ -29,4 +30,8 @@ def count_tokens(model: Any, batches: Sequence[Batch], count_padding: bool) -> d
     for batch in batches:
         ids = batch.input_ids.flatten() if count_padding else batch.input_ids[batch.attention_mask.bool()]
         counts += torch.bincount(ids, minlength=len(table))
+        if batch.answer_mask is not None:  # encoder and decoder share their table
+            ids = model_inputs(model, batch)["decoder_input_ids"]
+            ids = ids.flatten() if count_padding else ids[batch.answer_mask.bool()]
+            counts += torch.bincount(ids, minlength=len(table))
     return {next(name for name, parameter in model.named_parameters() if parameter is table): counts}

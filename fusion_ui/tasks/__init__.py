@@ -8,14 +8,23 @@ from typing import Any
 from torch import nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.tasks.causal_language_model import CausalLanguageModel
 from fusion_ui.tasks.metrics import Metric
 from fusion_ui.tasks.multi_label import MultiLabelClassification
 from fusion_ui.tasks.regression import Regression
 from fusion_ui.tasks.sequence_classification import SequenceClassification
+from fusion_ui.tasks.sequence_to_sequence import SequenceToSequence
 from fusion_ui.tasks.task import Task
 from fusion_ui.tasks.token_classification import TokenClassification
 
-TASKS: tuple[Task, ...] = (TokenClassification(), Regression(), MultiLabelClassification(), SequenceClassification())
+TASKS: tuple[Task, ...] = (
+    TokenClassification(),
+    SequenceToSequence(),
+    CausalLanguageModel(),
+    Regression(),
+    MultiLabelClassification(),
+    SequenceClassification(),
+)
 """In the order in which they are asked whether they serve a model."""
 
 

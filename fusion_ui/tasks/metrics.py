@@ -31,7 +31,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """One number for the answers to many examples; larger is better.
+    """One number for the answers to many examples.
 
     Attributes:
         name: as results and recipes have it.
@@ -39,6 +39,7 @@ class Metric:
         count: from rows and targets of examples to what is summed over them, float64.
         finish: from sums (any leading dimensions) to the metric.
         is_share: the metric is the first sum divided by the second, a share of examples.
+        is_smaller_better: as of perplexity; of all others larger is better.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Metric:
     count: Callable[[Tensor, Sequence[Any]], Counts]
     finish: Callable[[Float[Tensor, "*resample part"]], Float[Tensor, "*resample"]]
     is_share: bool = False
+    is_smaller_better: bool = False
 
     def score(self, rows: Tensor, targets: Sequence[Any]) -> Score:
         """The metric of the examples of `rows`, with Wilson's interval for a share, a bootstrap percentile one else."""

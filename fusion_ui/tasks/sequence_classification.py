@@ -71,6 +71,7 @@ class SequenceClassification(Task):
     name = "sequence-classification"
     title = "text classification"
     auto_class = "AutoModelForSequenceClassification"
+    pipeline = "text-classification"
     metrics = (ACCURACY, MACRO_F1)
     has_label_answers = True
 

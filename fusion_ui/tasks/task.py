@@ -36,6 +36,11 @@ class Answer:
     label: str
     probability: float
 
+    @property
+    def sureness(self) -> float | None:
+        """The probability; None where it is not said."""
+        return None if self.probability != self.probability else self.probability
+
 
 class Task(ABC):
     """One kind of model.
@@ -53,17 +58,23 @@ class Task(ABC):
         has_label_answers: an answer is one of the model's labels, so answers can be counted in a confusion matrix.
         has_right_answers: an answer is right or wrong; not where it is a quantity.
         has_empty_labels: that a text has no label is an answer too, so such rows are not left out.
+        has_ensemble: the rows of several models are enough to know what all of them together would answer.
+        measures_answers: statistics are measured on texts together with what each should be answered with.
+        needs_labels: a text without a label cannot be scored.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     auto_class: ClassVar[str]
     pipeline: ClassVar[str] = "text-classification"
-    metrics: ClassVar[tuple[Metric, ...]]
+    metrics: tuple[Metric, ...]
     reads_words: ClassVar[bool] = False
     has_label_answers: ClassVar[bool] = False
     has_right_answers: ClassVar[bool] = True
     has_empty_labels: ClassVar[bool] = False
+    has_ensemble: ClassVar[bool] = True
+    measures_answers: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = True
 
     def serves(self, config: Mapping[str, Any]) -> bool:
         """True if a model with this config.json is of this task."""
@@ -86,6 +97,18 @@ class Task(ABC):
                 f"{sorted(info['missing_keys'])[0]}. Choose a checkpoint that was fine-tuned for it."
             )
         return model.eval().requires_grad_(False)
+
+    def for_domain(self, domain: Domain, tokenizer: Tokenizer) -> Task:
+        """The task as this domain sets it, where that depends on the domain.
+
+        Raises:
+            DomainError: the domain cannot be answered.
+        """
+        return self
+
+    def for_typed_text(self, tokenizer: Tokenizer) -> Task:
+        """The task as a text without a label sets it, which somebody typed to see an answer."""
+        return self
 
     def find_metric(self, name: str | None, label_names: tuple[str, ...] = ()) -> Metric:
         """The metric of that name, for answers among those labels; None is the usual one.

@@ -63,6 +63,7 @@ class Tokenizer:
         limits = [config.get("max_position_embeddings"), config.get("n_positions"), self._tokenizer.model_max_length]
         self.max_tokens = min([max_tokens, *(int(limit) for limit in limits if limit)])
         self._config_pad_id = config.get("pad_token_id")
+        self._end_id = _first(config.get("eos_token_id"), self._tokenizer.eos_token_id)
         # RoBERTa has an embedding for one type, DeBERTa for none: there is nothing to tell them.
         self._has_types = config.get("type_vocab_size") not in (0, 1)
 
@@ -108,6 +109,46 @@ class Tokenizer:
             for ids, first in zip(encoded["input_ids"], places, strict=True)
         ]
 
+    def encode_answers(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Tokens of each text as a model that writes it from another text should give them, the end included, cut at
+        `max_tokens`.
+
+        Raises:
+            CheckpointError: nothing says which token ends a text.
+        """
+        if self._end_id is None:
+            raise CheckpointError(
+                f"The model {self._name} does not say which token its answers end with. "
+                "Write eos_token_id into its config.json."
+            )
+        with _refusing_panics(self._name):
+            readable, limits = [_readable(text) for text in texts], {"truncation": True, "max_length": self.max_tokens}
+            encoded = self._tokenizer(text_target=readable, **limits)["input_ids"]
+        bodies = (row[:-1] if row and row[-1] == self._end_id else row for row in encoded)
+        return [(*body[: self.max_tokens - 1], self._end_id) for body in bodies]
+
+    def encode_start(self, text: str, max_tokens: int) -> tuple[int, ...]:
+        """The last `max_tokens` tokens of a text that is to go on: without the token that would end it."""
+        (encoded,) = self._tokenize([text], [], verbose=False)["input_ids"]
+        ends = {self._end_id, self._tokenizer.eos_token_id, self._tokenizer.sep_token_id} - {None}
+        ids = list(encoded)
+        while len(ids) > 1 and ids[-1] in ends:
+            ids.pop()
+        return tuple(ids[-max_tokens:]) or (self.pad_id,)
+
+    def encode_continuation(self, text: str) -> tuple[int, ...]:
+        """The tokens that a text adds where it stands behind another one."""
+        before, both = self._tokenize(["a", f"a {text}"], [], add_special_tokens=False)["input_ids"]
+        if both[: len(before)] == before:
+            return tuple(both[len(before) :])
+        (alone,) = self._tokenize([f" {text}"], [], add_special_tokens=False)["input_ids"]
+        return tuple(alone)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        with _refusing_panics(self._name):
+            return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
     def count_tokens(self, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[int]:
         """How many tokens `encode` would give each text if none were cut."""
         return [len(row) for row in self._tokenize(texts, pairs, verbose=False)["input_ids"]]
@@ -133,6 +174,12 @@ def _first_tokens(word_ids: Sequence[int | None], num_words: int) -> tuple[int, 
 def _readable(text: str) -> str:
     """A text that no tokenizer can take (half of a surrogate pair) loses just those characters."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _first(*ids: int | Sequence[int] | None) -> int | None:
+    """The first id that is given; of several that mean the same the first."""
+    found = (i if isinstance(i, int) else next(iter(i), None) for i in ids if i is not None)
+    return next(found, None)
 
 
 def first_line(error: BaseException) -> str:

@@ -224,7 +224,8 @@ def _say_needs(found: Preflight, answer: str) -> list[str]:
 
 
 def _about(model: Checkpoint) -> str:
-    labels = ", ".join(model.label_names[:5]) + (" …" if len(model.label_names) > 5 else "")
+    more = " …" if len(model.label_names) > 5 else ""
+    labels = f"labels {', '.join(model.label_names[:5])}{more}" if model.label_names else "writes text"
     size = sum(file.stat().st_size for file in model.tensors.files)
     at = f" at {model.revision[:8]}" if model.revision else ""
-    return f"{model.architecture}, {find_task(model.config).title}, {format_bytes(size)}, labels {labels}{at}"
+    return f"{model.architecture}, {find_task(model.config).title}, {format_bytes(size)}, {labels}{at}"

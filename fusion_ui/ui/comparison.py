@@ -61,7 +61,7 @@ def compare(workspace: Workspace, project: Project, request: FuseRequest, evalua
     included = [singles[name] for name in request.experts]
     if "experts" in request.references:
         candidates += singles.values()
-    if "ensemble" in request.references and len(included) > 1:
+    if "ensemble" in request.references and len(included) > 1 and has_ensemble(project):
         candidates.append(ensemble_of(included))
     if "multitask" in request.references and project.multitask is not None:
         model = Checkpoint("multitask", project.multitask, str(project.multitask))
@@ -70,6 +70,12 @@ def compare(workspace: Workspace, project: Project, request: FuseRequest, evalua
         candidates += [guess for guess in (MAJORITY, CHANCE) if guess.answered(evaluation)]
     domain_of = {expert.name: expert.domain for expert in project.experts}
     return Comparison(tuple(candidates), plans, evaluation, tuple(domain_of[name] for name in request.experts))
+
+
+def has_ensemble(project: Project) -> bool:
+    """True if what the experts answer is enough to know what all of them together would; not of mere text."""
+    tasks = [find_task(model.config) for model in checkpoints_of(project).values()]
+    return all(task.has_ensemble for task in tasks) or all(domain.label_column for domain in project.domains)
 
 
 def checkpoints_of(project: Project) -> dict[str, Checkpoint]:

@@ -10,7 +10,7 @@ from fusion_ui.errors import RecipeError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.methods import find_method, make_method
 from fusion_ui.projects.project import Project
-from fusion_ui.ui.comparison import compare
+from fusion_ui.ui.comparison import compare, has_ensemble
 from fusion_ui.ui.request import DEFAULT_REFERENCES, FuseRequest, Setting
 from fusion_ui.workspace import Workspace
 
@@ -43,7 +43,7 @@ def contestant_choices(
     """
     models: list[tuple[str, str]] = [(_setting_title(setting), setting.name) for setting in request.settings]
     models += [(f"Expert {expert.name}", f"expert {expert.name}") for expert in project.experts]
-    models += [("Ensemble", "ensemble")] if len(request.experts) > 1 else []
+    models += [("Ensemble", "ensemble")] if len(request.experts) > 1 and has_ensemble(project) else []
     models += [("Multi-task model", "multi-task")] if project.multitask else []
     own = [(OWN_TITLE, OWN_EXPERT)] if any(expert.domain for expert in project.experts) else []
     others = [*own, *models] if own else [*models[1:], *models[:1]]

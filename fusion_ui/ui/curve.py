@@ -116,7 +116,7 @@ class Curves:
         if done < count:
             looked = f", a first look at {len(curve)}" if len(curve) > done else ""
             return render_status(f"{done} of {count} values of {choice.declared.symbol}{looked}", done / count)
-        best = max(choice.values, key=lambda value: curve[value].mean)
+        best = max(choice.values, key=lambda value: curve[value].merit)
         low, high = curve[best].interval
         sentences = sum(score.num_examples for score in curve[best].scores)
         return render_status(

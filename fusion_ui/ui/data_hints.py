@@ -15,6 +15,9 @@ from fusion_ui.ui.handlers import as_message
 from fusion_ui.ui.panels.project import ProjectPanel
 from fusion_ui.ui.render import render_status
 
+NO_LABELS = ":none"
+"""Stands for the label column of text that has no labels."""
+
 
 def place_controls(panel: ProjectPanel) -> list[Any]:
     """Where data is, in the order of `read_place`."""
@@ -35,7 +38,8 @@ def read_place(path: object, dataset: object, config: object, split: object, tok
 
 def read_columns(text: object, pair: object, label: object) -> Columns:
     """The values of `column_controls`, the usual names where nothing was chosen."""
-    return _clean(text) or "text", _clean(pair) or None, _clean(label) or "label"
+    column = _clean(label) or "label"
+    return _clean(text) or "text", _clean(pair) or None, None if column == NO_LABELS else column
 
 
 def _clean(value: object) -> str:
@@ -108,6 +112,6 @@ def _show(found: Preview) -> list[Any]:
         table,
         gr.update(choices=names, value=text),
         gr.update(choices=["", *names], value=pair or ""),
-        gr.update(choices=names, value=found.guess.label_column),
+        gr.update(choices=[("(no labels)", NO_LABELS), *names], value=found.guess.label_column or NO_LABELS),
         render_status(f"{rows}{found.guess.reason}{balance}"),
     ]

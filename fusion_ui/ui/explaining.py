@@ -24,7 +24,12 @@ SENTENCES = (
 CALIBRATION = "G_i = X_i^T X_i / N_i: X_i has one row for each of the N_i tokens that the layer saw"
 BESIDE = (
     ("Experts themselves", "Every expert on every domain. No merge: it takes as many models as there are experts."),
-    ("Ensemble", "All ticked experts answer, and their logits are averaged. As slow as all of them together."),
+    (
+        "Ensemble",
+        "All ticked experts answer, and their logits are averaged; of answers in words the most frequent is taken. As "
+        "slow as all of them together. Language models on text without labels have none here: they would have to run "
+        "side by side, token by token.",
+    ),
     (
         "Chance and majority",
         "What needs no model: any label with the same chance, and always the domain's most frequent one. Lines.",

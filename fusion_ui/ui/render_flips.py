@@ -64,7 +64,7 @@ def render_confusion_sentence(confusion: Confusion, model: str) -> dict[str, Any
 
 
 def _say(answer: Answer) -> str:
-    return f"{answer.label} {answer.probability:.0%}"
+    return answer.label if answer.sureness is None else f"{answer.label} {answer.sureness:.0%}"
 
 
 def _points(difference: Difference) -> str:
