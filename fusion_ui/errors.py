@@ -12,6 +12,7 @@
     ├── DomainError                 a data file or a column cannot be used
     ├── StatisticError              a statistic is missing, damaged or belongs to something else
     ├── MergeError                  a merge could not be carried out
+    ├── TrainingError               a model could not be trained
     └── StoppedError                the person, or a newer request, stopped this run
 
 The page shows a ``FusionError`` as a message and the command line prints it and exits with 2. Any other
@@ -67,6 +68,10 @@ class StatisticError(FusionError):
 
 class MergeError(FusionError):
     """A merge could not be carried out."""
+
+
+class TrainingError(FusionError):
+    """A model could not be trained."""
 
 
 class StoppedError(FusionError):

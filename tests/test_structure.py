@@ -30,6 +30,7 @@ ORDER = (
     "checkpoints",
     "domains",
     "tasks",
+    "training",
     "statistics",
     "solving",
     "methods",
