@@ -1,4 +1,4 @@
-"""Training the multi-task model: it learns what there is to learn, the same every time, and leaves nothing half done."""
+"""Training the multi-task model: it learns what there is to learn, the same every time, and is whole or not there."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_trained_is_said(base: Checkpoint, tmp_path: Path):
     model = load_start(base, TASK, LABELS, None)
     with pytest.raises(CheckpointError, match="tea leaves cannot be trained here"):
         train_model(model, Untrainable(), texts, [0], QUICK, 0)
-    with pytest.raises(TrainingError, match="step 1: the loss is inf. Lower the learning rate"):
+    with pytest.raises(TrainingError, match=r"step 1: the loss is inf\. Lower the learning rate"):
         train_model(model, Diverging(), texts, [0], QUICK, 0)
     with pytest.raises(DomainError, match="no text to train on"):
         fine_tune(base, TASK, LABELS, [], QUICK, out)

@@ -52,7 +52,8 @@ def train_model(
                 loss = task.training_loss(model, pad_batch(texts, indices, pad_id), [targets[i] for i in indices])
                 if not loss.isfinite():
                     raise TrainingError(
-                        f"Training went astray at step {number + 1}: the loss is {loss.item()}. Lower the learning rate."
+                        f"Training went astray at step {number + 1}: the loss is {loss.item()}. "
+                        "Lower the learning rate."
                     )
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(parameters, MAX_NORM)

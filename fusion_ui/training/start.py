@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,8 +16,8 @@ from fusion_ui.tasks.task import Task
 from fusion_ui.tasks.tokenizer import first_line
 
 
-def load_start(base: Checkpoint, task: Task, label_names: Collection[str], head_seed: int | None) -> nn.Module:
-    """The base with one output for each label, its word embeddings kept as they are.
+def load_start(base: Checkpoint, task: Task, label_names: Collection[str], head_seed: int | None) -> Any:
+    """The base as a model of transformers with one output for each label, its word embeddings kept as they are.
 
     What the base lacks, such as the head of a language model, is drawn by the seed; the same seed gives the same head.
 
