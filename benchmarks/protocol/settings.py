@@ -49,11 +49,11 @@ class ProtocolSettings:
 
 FULL = ProtocolSettings()
 QUICK = ProtocolSettings(
-    num_train=96,
+    num_train=48,
     num_report=20,
     num_calibration=12,
     sizes=(4, 12, 40),
     num_draws=2,
-    training=TrainingSettings(num_epochs=6, learning_rate=3e-3, batch_size=8, max_tokens=32),
+    training=TrainingSettings(num_epochs=4, learning_rate=1e-3, batch_size=8, max_tokens=32),
 )
 """The same on made-up text and a tiny model, in about a minute: shows that it runs, and nothing else."""

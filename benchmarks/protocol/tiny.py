@@ -11,15 +11,19 @@ import torch
 from benchmarks.protocol.settings import QUICK
 from benchmarks.protocol.study import cut
 from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.domains.loaders import load_domain
 from fusion_ui.progress import Progress
 from fusion_ui.projects.project import SPLITS, Project, ProjectDomain, ProjectExpert, read_split
 from fusion_ui.sources.files import replace_directory
 from fusion_ui.tasks.sequence_classification import SequenceClassification
 from fusion_ui.training.fine_tuning import fine_tune
+from fusion_ui.training.settings import TrainingSettings
 
 NAMES = ("fields", "rivers", "streets", "skies")
 LABELS = ("negative", "positive")
-SIZES = {"train": 100, "calibrate": 24, "select": 8, "report": 40}
+SIZES = {"train": 60, "calibrate": 24, "select": 8, "report": 40}
+NUM_GENERAL, PRETRAINING = 400, TrainingSettings(num_epochs=5, learning_rate=3e-3, batch_size=8, max_tokens=32)
+"""The base is trained on words that all domains have, so that experts have something in common to start from."""
 NUM_WORDS = 8
 """Words that mean a label, in every domain others, and as many that mean it in all."""
 
@@ -37,7 +41,10 @@ def prepare_tiny(folder: Path, progress: Progress) -> Project:
                 file = new / "text" / name / f"{split}.csv"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_text(file, name, size, 10 * number + seed)
-        write_base(new / "base")
+        write_text(new / "general.csv", "all", NUM_GENERAL, 99)
+        write_blank(new / "blank")
+        blank, general = Checkpoint("blank", new / "blank", "blank"), load_domain(new / "general.csv", "general")
+        fine_tune(blank, SequenceClassification(), LABELS, [general], PRETRAINING, new / "base", progress)
         base = Checkpoint("base", new / "base", "base")
         for name in NAMES:
             files = {split: new / "text" / name / f"{split}.csv" for split in SPLITS}
@@ -69,7 +76,7 @@ def write_text(file: Path, name: str, count: int, seed: int) -> None:
     pd.DataFrame(rows).to_csv(file, index=False)
 
 
-def write_base(directory: Path) -> None:
+def write_blank(directory: Path) -> None:
     """A BERT of two narrow layers whose tokens are the words."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
@@ -83,6 +90,8 @@ def write_base(directory: Path) -> None:
         intermediate_size=64,
         max_position_embeddings=32,
         hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.1,  # as narrow layers want it
         id2label=dict(enumerate(LABELS)),
         label2id={label: i for i, label in enumerate(LABELS)},
     )
