@@ -25,7 +25,7 @@ from benchmarks.protocol.estimate import describe_estimate, estimate_minutes
 from benchmarks.protocol.section import write_section
 from benchmarks.protocol.settings import FULL, QUICK
 from benchmarks.protocol.study import Study, open_study
-from benchmarks.protocol.tiny import prepare_tiny
+from benchmarks.protocol.tiny import VERSION, prepare_tiny
 from fusion_ui.cli.terminal import clear_line, terminal_progress
 from fusion_ui.settings import read_settings
 from fusion_ui.sources.files import replace_file
@@ -55,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"there is no experiment {unknown[0]!r}; choose from {', '.join(EXPERIMENTS)}")
     workspace, progress = Workspace(read_settings()), terminal_progress()
     quick_folder = workspace.settings.cache_dir / "protocol-quick"
-    project = prepare_tiny(quick_folder / "project", progress) if options.quick else workspace.prepare_demo(progress)
+    project = (
+        prepare_tiny(quick_folder / f"project-{VERSION}", progress)
+        if options.quick
+        else workspace.prepare_demo(progress)
+    )
     out = options.out or (quick_folder if options.quick else HERE)
     study = open_study(workspace, project, QUICK if options.quick else FULL, out, progress)
     say(describe_estimate(estimate_minutes(study)) + " What is finished already is not done again.")

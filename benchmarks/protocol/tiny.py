@@ -19,6 +19,8 @@ from fusion_ui.tasks.sequence_classification import SequenceClassification
 from fusion_ui.training.fine_tuning import fine_tune
 from fusion_ui.training.settings import TrainingSettings
 
+VERSION = 1
+"""Raise it when text or models would be others than before: they are made once and kept."""
 NAMES = ("fields", "rivers", "streets", "skies")
 LABELS = ("negative", "positive")
 SIZES = {"train": 60, "calibrate": 24, "select": 8, "report": 40}

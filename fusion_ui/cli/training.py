@@ -41,8 +41,8 @@ def train(
 ) -> None:
     """Train the multi-task model of a recipe: from its base, on the labelled text of all its domains together.
 
-    Word embeddings are kept. This is no merge: it needs everybody's text in one place, and hours where a merge takes
-    seconds. It is what a merge is held against.
+    Word embeddings are kept. This is no merge but what a merge is held against: it needs everybody's text in one
+    place, and many times as long.
     """
     from fusion_ui.merging.export import check_destination
     from fusion_ui.merging.subsets import plain_recipe
