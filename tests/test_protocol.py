@@ -327,16 +327,16 @@ def test_a_killed_run_goes_on_and_ends_with_all_tables(tmp_path: Path):
     models = tmp_path / "protocol" / "models"
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 400
-    while len(list(models.glob(f"*/{REPORT}"))) < 6:
+    while len(list(models.glob(f"[!.]*/{REPORT}"))) < 6:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    stamps = {path: path.stat().st_mtime_ns for path in models.glob(f"*/{REPORT}")}
+    stamps = {path: path.stat().st_mtime_ns for path in models.glob(f"[!.]*/{REPORT}")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "what was trained is not trained again"
-    assert len(list(models.glob(f"*/{REPORT}"))) == 3 * (4 + 1 + 2) and not list(models.glob(".*.part"))
+    assert len(list(models.glob(f"[!.]*/{REPORT}"))) == 3 * (4 + 1 + 2) and not list(models.glob(".*.part"))
     results = (tmp_path / "out" / "results.md").read_text()
     titles = [line[4:] for line in results.splitlines() if line.startswith("### ")]
     assert len(titles) == 7 and "RegMean's mean is" in results

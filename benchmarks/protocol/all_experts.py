@@ -17,7 +17,7 @@ from fusion_ui.plots.spread import spread_figure
 ENSEMBLE, OWN, BEST, MULTITASK = "Ensemble", "Each domain's own expert", "Best single expert", "Multi-task model"
 OTHERS = "The other experts, mean"
 COLORS = {method.title: method.color for method in METHODS}
-COLORS |= {ENSEMBLE: ENSEMBLE_COLOR, OWN: "#7f8797", BEST: "#9c6ade", OTHERS: "#7f8797", MULTITASK: "#c2415a"}
+COLORS |= {ENSEMBLE: ENSEMBLE_COLOR, OWN: "#c29b00", BEST: "#9c6ade", OTHERS: "#c29b00", MULTITASK: "#c2415a"}
 
 
 def run(study: Study) -> Section:

@@ -19,7 +19,7 @@ from fusion_ui.sources.files import replace_file
 SIDES = ("first", "second")
 ALONE = {side: f"Expert of the {side} side" for side in SIDES}
 WHOLE = "Trained on all of it"
-OWN_COLORS = {ALONE["first"]: "#c29b00", ALONE["second"]: "#b5488d", WHOLE: "#7f8797"}
+OWN_COLORS = {ALONE["first"]: "#c29b00", ALONE["second"]: "#b5488d", WHOLE: "#17a2b8"}
 
 
 def divide(domain: Domain, share: float) -> tuple[Domain, Domain]:

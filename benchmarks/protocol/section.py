@@ -9,6 +9,8 @@ from pathlib import Path
 from fusion_ui.plots.style import Figure
 from fusion_ui.sources.files import replace_file
 
+GRID = "#e5e7eb"
+
 
 @dataclass(frozen=True)
 class Section:
@@ -47,10 +49,11 @@ def write_section(section: Section, name: str, out: Path) -> None:
     folder = out / "results"
     for title, figure in section.figures.items():
         shown = go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white")
+        shown.update_xaxes(gridcolor=GRID).update_yaxes(gridcolor=GRID)
         for trace in shown.data:
             if trace.meta == "ink":
                 trace.line.color = "#222222"
         folder.mkdir(parents=True, exist_ok=True)
-        pio.write_html(shown, folder / f"{title}.html", include_plotlyjs="directory")
+        pio.write_html(shown, folder / f"{title}.html", include_plotlyjs="directory", config={"displayModeBar": False})
     with replace_file(folder / f"{name}.md") as temporary:
         temporary.write_text(section.render(), encoding="utf-8")

@@ -48,7 +48,7 @@ class Trainer:
         """One model for all `domains` together."""
         out = self.folder / self.key(domains, how)
         if not (out / REPORT).is_file():
-            with hold_lock(out.with_suffix(".lock"), self.progress, "another process trains the same model"):
+            with hold_lock(self.folder / ".lock", self.progress, "waiting for another process that trains"):
                 remove_leftovers(out.parent)
                 if not (out / REPORT).is_file():
                     fine_tune(
