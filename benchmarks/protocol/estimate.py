@@ -16,7 +16,7 @@ from fusion_ui.training.start import load_start
 
 GRAM_SPEED, FISHER_SPEED = 0.45, 0.4
 """Of measuring, in sentences a second: as a share of the speed of answering and of training. Seen on two cores."""
-MERGE_SPEED = 1e7
+MERGE_SPEED = 5e7
 """Parameters of all experts together that a merge gets through in a second, statistics measured before."""
 SAMPLE = 48
 
