@@ -14,6 +14,7 @@
     ├── MergeError                  a merge could not be carried out
     ├── StorageError                the disk is full or cannot be written; an OSError too
     ├── BusyError                   too many people want something at once, or one wants too much
+    ├── TrainingError               a model could not be trained
     └── StoppedError                the person, or a newer request, stopped this run
 
 The page shows a ``FusionError`` as a message and the command line prints it and exits with 2. Any other
@@ -85,6 +86,10 @@ class StorageError(FusionError, OSError):
 
 class BusyError(FusionError):
     """Too many people want something at once, or one wants too much."""
+
+
+class TrainingError(FusionError):
+    """A model could not be trained."""
 
 
 class StoppedError(FusionError):

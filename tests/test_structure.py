@@ -31,6 +31,7 @@ ORDER = (
     "checkpoints",
     "domains",
     "tasks",
+    "training",
     "statistics",
     "solving",
     "methods",

@@ -13,6 +13,7 @@ from fusion_ui.cli import (  # each registers its commands
     reporting,
     sweeping,
     taking,
+    training,
     trying,
 )
 from fusion_ui.cli.application import main
@@ -31,5 +32,6 @@ __all__ = [
     "reporting",
     "sweeping",
     "taking",
+    "training",
     "trying",
 ]

@@ -54,7 +54,7 @@ def judge(encoded: EncodedDomain, rows: Tensor) -> Judged:
 
 
 def metric_difference(first: Sequence[Judged], second: Sequence[Judged]) -> Difference:
-    """How much more the first model scores on the same examples, mean over domains, with a 95 % interval.
+    """How much better the first model scores on the same examples, mean over domains, with a 95 % interval.
 
     The interval is that of `paired_difference` where every metric is the share of right answers, else a percentile
     bootstrap in which both models answer the same resampled examples.
@@ -62,8 +62,12 @@ def metric_difference(first: Sequence[Judged], second: Sequence[Judged]) -> Diff
     rights = [(a.right, b.right) for a, b in zip(first, second, strict=True)]
     if all(a is not None and b is not None for a, b in rights):
         return paired_difference(tuple(a for a, _ in rights), tuple(b for _, b in rights))  # pyright: ignore
-    value = sum(a.value - b.value for a, b in zip(first, second, strict=True)) / len(first)
-    resampled = [a.metric.resample(a.counts) - b.metric.resample(b.counts) for a, b in zip(first, second, strict=True)]
+    signs = [-1.0 if a.metric.is_smaller_better else 1.0 for a in first]
+    value = sum(sign * (a.value - b.value) for sign, a, b in zip(signs, first, second, strict=True)) / len(first)
+    resampled = [
+        sign * (a.metric.resample(a.counts) - b.metric.resample(b.counts))
+        for sign, a, b in zip(signs, first, second, strict=True)
+    ]
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
     low, high = torch.stack(resampled).mean(0).quantile(ends).tolist()
     return Difference(value, min(low, value), max(high, value))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
@@ -122,3 +123,7 @@ class SequenceClassification(Task):
     def fisher_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Float[Tensor, ""], float]]:
         """One term a label, weighted by its probability."""
         return expected_terms(model(**model_inputs(model, batch)).logits[0])
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[int]) -> Float[Tensor, ""]:
+        """Cross-entropy of the labels."""
+        return cross_entropy(model(**model_inputs(model, batch)).logits, torch.tensor(targets))

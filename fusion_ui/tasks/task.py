@@ -204,6 +204,14 @@ class Task(ABC):
             batch: one text. Gradients flow.
         """
 
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[Target]) -> Float[Tensor, ""]:
+        """How far the model's outputs for a batch are from its targets, on average. Gradients flow.
+
+        Raises:
+            CheckpointError: models of this task cannot be trained here.
+        """
+        raise CheckpointError(f"Models for {self.title} cannot be trained here. Train them elsewhere, and bring them.")
+
 
 def join_rows(rows: Sequence[Tensor]) -> Tensor:
     """Rows of several texts as one tensor, each padded with NaN to the largest in every dimension."""
