@@ -71,7 +71,7 @@ class HostedServer:
         body = json.dumps(value).encode()
         return self.send(Request(self.address + path, body, {"Content-Type": "application/json"}))
 
-    def call(self, name: str, *values: Any, session: str = "a visitor") -> tuple[int, str]:
+    def call(self, name: str, *values: Any, session: str = "a-visitor") -> tuple[int, str]:
         """Put an event of the page into the queue, named as its interface names it."""
         event = {"data": [*values], "fn_index": self.find_event(name), "session_hash": session, "trigger_id": None}
         return self.post("/gradio_api/queue/join", event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def main(folder: Path, port: int) -> None:
     from fusion_ui.projects.building import add_domain, add_expert, blank_project
     from fusion_ui.settings import Settings
     from fusion_ui.ui.app import build_app
+    from fusion_ui.ui.handlers import Handlers
     from fusion_ui.ui.serving import launch
     from fusion_ui.workspace import Workspace
 
@@ -30,9 +32,9 @@ def main(folder: Path, port: int) -> None:
         project, _ = add_domain(project, name, text, folder / "domains")
     write_tagger(folder / "new", ("O", "B-LOC", "I-LOC", "I-PER"), start=base)
     write_sentences(folder / "new.conll", make_sentences(60, ("loc",), 20))
-    app = build_app(Workspace(Settings(cache_dir=folder / "cache")), project)
-    launch(app, "127.0.0.1", port)
-    app.block_thread()
+    handlers = Handlers(Workspace(Settings(cache_dir=folder / "cache")), project)
+    launch(build_app(handlers.workspace, project, handlers), "127.0.0.1", port, handlers)
+    threading.Event().wait()
 
 
 if __name__ == "__main__":

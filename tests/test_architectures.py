@@ -78,7 +78,7 @@ def test_an_architecture_is_merged_exactly_and_loads_again(
         worst = max(worst, np.linalg.norm(written[name].double().numpy() - expected) / size)
         assert merged.treatments[name].path == "cholesky", (name, merged.treatments[name])
         num_checked += 1
-    record_property("oracle_error", worst)
+    record_property("oracle_error", float(worst))
     print(f"{architecture:<24} {num_checked:3d} linear weights, oracle error {worst:.1e}")
     assert num_checked >= 8 and worst < 1e-4
     others = set(states[0]) - set(grams[0])

@@ -57,7 +57,7 @@ def test_every_pair_is_merged_and_drawn_one_by_one(page: Page, workspace: Worksp
     open_tab(page, "Pairs")
     choose_method(page, "pairs", "Simple mean")
     page.evaluate(WATCH, "pairs")
-    page.get_by_label("Accuracy itself").check()
+    page.get_by_label("Score itself").check()
     page.locator("#pairs-run").click()
     wait_for(page, "pairs", "[1-5] of 6 pairs")
     page.get_by_label("All other domains").check()  # while it is filled

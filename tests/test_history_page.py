@@ -108,7 +108,10 @@ def test_merges_outlive_the_page_and_the_server(visit: Callable[..., Page], serv
     tick(page, dragged)
     page.wait_for_function("() => document.querySelector('#history-said').innerText.includes(' points ')")
     said = page.inner_text("#history-said")
-    assert f"RegMean α=0.9 against {dragged}: " in said and "240 sentences, report split, paired" in said
+    assert (
+        f"RegMean α=0.9 against {dragged}: " in said
+        and "240 sentences, report split, share of right answers, paired" in said
+    )
 
     page.locator(".merge", has=page.get_by_text("RegMean α=0.9", exact=True)).locator("input").uncheck()
     page.locator("#history-name input, #history-name textarea").first.fill("<img src=x onerror=alert(1)>")

@@ -11,7 +11,7 @@ import gradio.oauth
 import pytest
 from gradio.helpers import special_args
 from starlette.requests import Request
-from test_returning import PROJECT
+from tiny_project import write_project
 
 from fusion_ui.settings import Settings
 from fusion_ui.ui.app import build_app
@@ -47,8 +47,10 @@ def pushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def build(settings: Settings) -> gr.Blocks:
-    workspace = Workspace(settings)
-    return build_app(workspace, PROJECT, Handlers(workspace, PROJECT))
+    folder = settings.cache_dir / "project"
+    folder.mkdir(parents=True)
+    workspace, project = Workspace(settings), write_project(folder, 2)
+    return build_app(workspace, project, Handlers(workspace, project))
 
 
 def push(app: gr.Blocks, session: dict[str, Any], *values: Any) -> list[Any]:

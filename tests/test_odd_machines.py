@@ -240,12 +240,12 @@ def test_a_server_without_home_and_tmp_on_ipv6_alone_evaluates_and_takes_files(d
         kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         upload = f"{server.address}/gradio_api/upload"
         status, text = server.send(Request(upload, f"{body}--{boundary}--\r\n".encode(), kind))
-        assert status == 200 and Path(json.loads(text)[0]).is_relative_to(server.cache / "uploads")
+        assert status == 200 and Path(json.loads(text)[0]).is_relative_to(server.cache / "sessions")
         assert server.call("run")[0] == 200
         end = time.monotonic() + 120
         while "kind=evaluate" not in server.log.read_text():
             assert time.monotonic() < end
-            server.send(Request(f"{server.address}/gradio_api/queue/data?session_hash=a%20visitor"))
+            server.send(Request(f"{server.address}/gradio_api/queue/data?session_hash=a-visitor"))
         assert server.stop() == 0
         assert "Traceback" not in server.log.read_text()
 

@@ -41,7 +41,8 @@ WATCH_REGMEAN = """() => {
 }"""
 READ_REGMEAN = """() => {
   const trace = document.querySelector('#accuracy .live-plot').data.find(t => (t.name || '').startsWith('RegMean'));
-  return {name: trace.name, values: trace.y, counts: trace.customdata.map(row => row[2])};
+  const counts = trace.customdata.map(row => Number(row[1].match(/of (\\d+) right/)[1]));
+  return {name: trace.name, values: trace.y, counts};
 }"""
 
 
@@ -358,7 +359,8 @@ def test_a_preset_is_weighed_opened_and_its_labels_renamed(page: Page) -> None:
 def test_a_person_merges_models_and_data_of_their_own(page: Page, demo: Project, tmp_path: Path) -> None:
     page.locator("#own button").first.click()
     upload_model(page, demo.experts[0].model, "<b>mine</b>")
-    wait_for_message(page, "Added <b>mine</b>: BertForSequenceClassification, 90.9 MB, labels negative, positive")
+    about = "BertForSequenceClassification, text classification, 90.9 MB, labels negative, positive"
+    wait_for_message(page, f"Added <b>mine</b>: {about}")
     page.locator(
         "#own-model-files button[aria-label*='lear'], #own-model-files button[aria-label*='emove']"
     ).first.click()

@@ -34,8 +34,13 @@ FIND_CUT = """() => {
   const found = [], wide = innerWidth;
   const say = (e, words) => found.push(
     `${words}: ${e.tagName} '${(e.textContent || '').trim().slice(0, 40)}' in #${e.closest('[id]')?.id}`);
-  if (document.scrollingElement.scrollWidth > wide)
-    found.push(`the page is ${document.scrollingElement.scrollWidth} wide`);
+  if (document.scrollingElement.scrollWidth > wide) {
+    const isCut = e => e && e !== document.body && (getComputedStyle(e).overflowX !== 'visible' || isCut(e.parentElement));
+    const beyond = [...document.querySelectorAll('body *')].filter(e => e.checkVisibility()
+      && e.getBoundingClientRect().right > wide && !isCut(e.parentElement));
+    const named = beyond.map(e => `${e.tagName} .${e.className} in #${e.closest('[id]')?.id}`);
+    found.push(`the page is ${document.scrollingElement.scrollWidth} wide: ${named.slice(-8)}`);
+  }
   for (const e of document.querySelectorAll('body *:not(script, style, option)')) {
     if (e.closest('svg, .tip') || !e.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
     if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
@@ -117,7 +122,7 @@ def show(page: Page, theme: str, tab: str, width: int = 1280) -> None:
     own = OWN_TABS[TABS.index(tab) % len(OWN_TABS)]
     page.locator("#own").get_by_role("tab", name=own).click()
     page.mouse.move(0, 0)
-    page.wait_for_timeout(300)  # figures take the width that there is
+    page.wait_for_timeout(800)  # figures take the width that there is
 
 
 @pytest.mark.parametrize("theme", THEMES)

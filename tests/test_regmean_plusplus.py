@@ -119,7 +119,7 @@ def test_an_architecture_is_merged_as_by_hand(architecture: str, settings: Setti
         size = max((expected[name] - mean).norm().item(), 1e-3 * mean.norm().item())
         worst = max(worst, (tensor.double() - expected[name]).norm().item() / size)
         assert merged.treatments[name].path == ("cholesky" if name in linear else "mean"), name
-    record_property("oracle_error", worst)
+    record_property("oracle_error", float(worst))
     print(f"{architecture:<24} oracle error {worst:.1e}")
     assert expected.keys() <= merged.tensors.keys() and worst < 2e-4
 

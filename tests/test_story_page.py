@@ -86,6 +86,7 @@ def unpack(path: Path, folder: Path) -> Path:
 
 
 def test_from_the_first_look_to_a_model_in_hand_and_back_after_a_reload(page: Page, tmp_path: Path) -> None:
+    time.sleep(2.5)  # what is shown for so long stays in the history
     alpha = drag_to(page, 0.3)
     assert 0.2 < alpha < 0.4
     wait_until_up_to_date(page, alpha)

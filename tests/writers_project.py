@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # as pytest does
@@ -27,6 +28,7 @@ def main(folder: Path, port: int) -> None:
     from fusion_ui.projects.project import SPLITS, Project, ProjectDomain, ProjectExpert
     from fusion_ui.settings import Settings
     from fusion_ui.ui.app import build_app
+    from fusion_ui.ui.handlers import Handlers
     from fusion_ui.ui.serving import launch
     from fusion_ui.workspace import Workspace
 
@@ -37,9 +39,9 @@ def main(folder: Path, port: int) -> None:
         paths = {split: write_split(folder / name / f"{split}.csv", 20, i + 10 * k) for k, split in enumerate(SPLITS)}
         domains.append(ProjectDomain(name, name.capitalize(), **paths, label_column=None))
     project = Project("writers", "Writers", None, None, tuple(experts), tuple(domains))
-    app = build_app(Workspace(Settings(cache_dir=folder / "cache")), project)
-    launch(app, "127.0.0.1", port)
-    app.block_thread()
+    handlers = Handlers(Workspace(Settings(cache_dir=folder / "cache")), project)
+    launch(build_app(handlers.workspace, project, handlers), "127.0.0.1", port, handlers)
+    threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def score_pairs(study: Study, method: str) -> pd.DataFrame:
 def _render(frame: pd.DataFrame, experts: dict[str, str]) -> str:
     cells: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in frame.to_dict(orient="records"):
-        numbers = [f"{100 * row['accuracy']:.1f}", *(_change(row, quantity) for quantity in ("better", "worse"))]
+        numbers = [f"{100 * row['score']:.1f}", *(_change(row, quantity) for quantity in ("better", "worse"))]
         cells.setdefault((row["first"], row["second"]), {})[row["where"]] = numbers
     headers = ["pair", *(f"{PLACES[place]}{end}" for place in PLACES for end in ("", ", vs better", ", vs worse"))]
     rows = [

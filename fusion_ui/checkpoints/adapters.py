@@ -15,6 +15,7 @@ from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.checkpoints.loading import load_pretrained
 from fusion_ui.errors import CheckpointError
 from fusion_ui.sources.files import replace_directory
+from fusion_ui.sources.local import is_directory
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 
@@ -29,7 +30,7 @@ _ADAPTED = {
 
 def is_adapter(directory: Path) -> bool:
     """True for a directory that holds an adapter and no whole model."""
-    return (directory / CONFIG_FILE).is_file() and not (directory / "config.json").is_file()
+    return is_directory(directory) and (directory / CONFIG_FILE).is_file() and not (directory / "config.json").is_file()
 
 
 def read_adapter_config(adapter: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.items import NO_ITEMS, read_label, read_text, show_items
 from fusion_ui.domains.table import Table
 from fusion_ui.errors import DomainError
+from fusion_ui.sources.upload import shown
 
 _POSITION = re.compile(r"#[1-9][0-9]*")
 
@@ -69,7 +70,7 @@ def _find_column(path: Path, table: Table, column: str) -> int:
         )
     if column in table.columns:
         return table.columns.index(column)
-    known = " ".join(", ".join(table.columns).split())[:300]
+    known = ", ".join(map(shown, table.columns[:20]))[:300]
     if is_delimited(path) and looks_like_data(table.columns, table.sample(1000)):
         raise DomainError(
             f"{path} has no column {column!r}. Its first row looks like data and not like column names: {known}. "

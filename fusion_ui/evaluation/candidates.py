@@ -230,8 +230,8 @@ def checkpoint_candidate(
     def load(_: Progress) -> Callable[[Batch], Tensor]:
         if skeleton is not None and _computes_alike(skeleton, checkpoint):
             return bind_weights(skeleton, {name: checkpoint.tensors.read(name) for name in checkpoint.tensors.names})
-        model = _cached_model(checkpoint.fingerprint, checkpoint)
-        return partial(find_task(checkpoint.config).compute_rows, model)
+        module = _cached_model(checkpoint.fingerprint, checkpoint).module
+        return partial(find_task(checkpoint.config).compute_rows, module)
 
     names = tuple((labels or {}).get(label, label) for label in checkpoint.label_names)
     task = find_task(checkpoint.config)
@@ -259,27 +259,45 @@ def bind_weights(skeleton: Checkpoint, tensors: Mapping[str, Tensor]) -> Callabl
     Raises:
         CheckpointError: the architecture has a parameter that the merge does not have.
     """
-    model = _cached_model(skeleton.fingerprint, skeleton)
-    task, weights = find_task(skeleton.config), _match_names(model, tensors)
-    return lambda batch: task.compute_rows(model, batch, weights)
+    loaded, task = _cached_model(skeleton.fingerprint, skeleton), find_task(skeleton.config)
+    weights = loaded.take(tensors)
+    return lambda batch: task.compute_rows(loaded.module, batch, weights)
+
+
+@dataclass(frozen=True, eq=False)
+class _Skeleton:
+    """A loaded model, and what was read off it before several threads use it: while one computes with other weights,
+    these stand in the module in place of its own.
+
+    Attributes:
+        devices: name of a parameter or buffer -> where it lies.
+        leaders: every name of a parameter -> the first name of the same one; tied tables share one.
+    """
+
+    module: nn.Module
+    devices: Mapping[str, torch.device]
+    leaders: Mapping[str, str]
+
+    def take(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors that the module has a place for; every parameter of the module must have its tensor."""
+        missing = sorted(set(self.leaders.values()) - tensors.keys())
+        if missing:
+            raise CheckpointError(
+                f"The merged weights lack {missing[0]}, which the model needs ({len(missing)} in all)."
+            )
+        for name, leader in self.leaders.items():
+            if name != leader and name in tensors and not torch.equal(tensors[name], tensors[leader]):
+                raise CheckpointError(
+                    f"The first model uses {leader} for {name} too, and in the merge they differ. "
+                    "Name a model first whose two tables differ."
+                )
+        return {name: tensor.to(self.devices[name]) for name, tensor in tensors.items() if name in self.devices}
 
 
 @lru_cache(maxsize=2)
-def _cached_model(fingerprint: str, checkpoint: Checkpoint) -> nn.Module:
-    return place(load_model(checkpoint), find_device())
-
-
-def _match_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that the module has a place for; every parameter of the module must have its tensor."""
-    places = dict(model.named_parameters()) | dict(model.named_buffers())
-    missing = sorted(name for name, _ in model.named_parameters() if name not in tensors)
-    if missing:
-        raise CheckpointError(f"The merged weights lack {missing[0]}, which the model needs ({len(missing)} in all).")
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if name in tensors and not torch.equal(tensors[name], tensors[names[id(parameter)]]):
-            raise CheckpointError(
-                f"The first model uses {names[id(parameter)]} for {name} too, and in the merge they differ. "
-                "Name a model first whose two tables differ."
-            )
-    return {name: tensor.to(places[name].device) for name, tensor in tensors.items() if name in places}
+def _cached_model(fingerprint: str, checkpoint: Checkpoint) -> _Skeleton:
+    module = place(load_model(checkpoint), find_device())
+    places = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers())
+    first = {id(parameter): name for name, parameter in module.named_parameters()}
+    leaders = {name: first[id(p)] for name, p in module.named_parameters(remove_duplicate=False)}
+    return _Skeleton(module, {name: tensor.device for name, tensor in places.items()}, leaders)

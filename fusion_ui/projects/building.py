@@ -128,7 +128,8 @@ def add_domain(
         task_of(owner).find_metric(metric or None)
     # No model is trained on it here, so calibration text stands where a reference model would learn from.
     parts = files["calibrate"], files["calibrate"], files["select"], files["report"]
-    domain = ProjectDomain(name, name, *parts, pair_column=PAIR_COLUMN if source.pairs else None, metric=metric or None)
+    pair, label = PAIR_COLUMN if source.pairs else None, "label" if source.labels else None
+    domain = ProjectDomain(name, name, *parts, pair_column=pair, metric=metric or None, label_column=label)
     experts = tuple(replace(e, domain=name) if e is owner else e for e in project.experts)
     notes += _overlaps(project, domain)
     return replace(project, domains=(*project.domains, domain), experts=experts), notes
