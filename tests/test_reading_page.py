@@ -35,7 +35,8 @@ FIND_CUT = """() => {
   const say = (e, words) => found.push(
     `${words}: ${e.tagName} '${(e.textContent || '').trim().slice(0, 40)}' in #${e.closest('[id]')?.id}`);
   if (document.scrollingElement.scrollWidth > wide) {
-    const isCut = e => e && e !== document.body && (getComputedStyle(e).overflowX !== 'visible' || isCut(e.parentElement));
+    const isCut = e =>
+      e && e !== document.body && (getComputedStyle(e).overflowX !== 'visible' || isCut(e.parentElement));
     const beyond = [...document.querySelectorAll('body *')].filter(e => e.checkVisibility()
       && e.getBoundingClientRect().right > wide && !isCut(e.parentElement));
     const named = beyond.map(e => `${e.tagName} .${e.className} in #${e.closest('[id]')?.id}`);
