@@ -13,9 +13,10 @@ import torch
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import ParameterError
-from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, bind_weights, make_evaluation
+from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, make_evaluation
 from fusion_ui.evaluation.combined import OwnHeads
 from fusion_ui.evaluation.comparison import CandidateScores, compare
+from fusion_ui.evaluation.loaded import bind_weights
 from fusion_ui.evaluation.search import RISK, BestValue, SearchRow, check_apart, search_best
 from fusion_ui.evaluation.store import ResultStore
 from fusion_ui.evaluation.sweep import sweep_values

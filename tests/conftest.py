@@ -28,6 +28,16 @@ hypothesis_settings.register_profile("fusion-ui", deadline=None, derandomize=Tru
 hypothesis_settings.load_profile("fusion-ui")
 
 
+@pytest.fixture(autouse=True)
+def forget_settings():
+    """Settings are read once a process: a test that changes the environment leaves none of them to the next one."""
+    from fusion_ui.settings import read_settings
+
+    read_settings.cache_clear()
+    yield
+    read_settings.cache_clear()
+
+
 @pytest.fixture
 def settings(tmp_path: Path):
     """Settings whose cache is this test's own; the environment's FUSION_UI_CACHE_DIR stays untouched."""

@@ -182,7 +182,7 @@ REFUSED: dict[str, tuple[str, bytes | None, Columns, tuple[str, ...]]] = {
     "open quote": ("a.csv", b'text,label\nfine,1\n"bad,0\nbad,0\n', {}, ("a double quote in the row that starts in line 3 is never closed", "double the quotes")),
     "open quote at the end": ("a.csv", b'text,label\nfine,"1', {}, ("line 2 is never closed", "double the quotes")),
     "other names": ("a.csv", b"sentence,sentiment\nfine,1\n", {}, ("no column 'text'. Its columns are: sentence, sentiment", "Choose one of them")),
-    "line break in a name": ("a.csv", b'"se\nntence",label\nfine,1\n', {}, ("Its columns are: se ntence, label", "Choose one of them")),
+    "line break in a name": ("a.csv", b'"se\nntence",label\nfine,1\n', {}, ("Its columns are: se?ntence, label", "Choose one of them")),
     "half a character in a name": ("a.jsonl", b'{"te\\ud83dxt": "a", "label": 1}', {}, ("Its columns are: te\ufffdxt, label", "Choose one of them")),
     "no label": ("a.jsonl", jsonl({"text": "a"}), {}, ("no column 'label'. Its columns are: text", "Choose one of them")),
     "no pair": ("a.csv", b"text,label\na,1\n", {"pair_column": "text2"}, ("no column 'text2'", "Choose one of them")),

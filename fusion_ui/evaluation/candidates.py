@@ -5,24 +5,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from types import MappingProxyType
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.devices import find_device, name_precision, place
+from fusion_ui.devices import find_device, name_precision
 from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.labels import name_numbers
-from fusion_ui.errors import CheckpointError, DomainError
+from fusion_ui.errors import DomainError
+from fusion_ui.evaluation.loaded import bind_weights, keep_loaded
 from fusion_ui.evaluation.scores import DomainScore, Role, score_rows
 from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain, Logits, chunk_ends, compute_chunk, encode_domain
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
-from fusion_ui.tasks import TASKS, find_task, load_model
+from fusion_ui.tasks import TASKS, find_task
 from fusion_ui.tasks.task import Task
 from fusion_ui.tasks.tokenizer import Tokenizer
 
@@ -230,7 +230,7 @@ def checkpoint_candidate(
     def load(_: Progress) -> Callable[[Batch], Tensor]:
         if skeleton is not None and _computes_alike(skeleton, checkpoint):
             return bind_weights(skeleton, {name: checkpoint.tensors.read(name) for name in checkpoint.tensors.names})
-        module = _cached_model(checkpoint.fingerprint, checkpoint).module
+        module = keep_loaded(checkpoint.fingerprint, checkpoint).module
         return partial(find_task(checkpoint.config).compute_rows, module)
 
     names = tuple((labels or {}).get(label, label) for label in checkpoint.label_names)
@@ -251,53 +251,3 @@ def _computes_alike(a: Checkpoint, b: Checkpoint) -> bool:
     }
     first, second = ({k: v for k, v in model.config.items() if k not in apart} for model in (a, b))
     return first == second
-
-
-def bind_weights(skeleton: Checkpoint, tensors: Mapping[str, Tensor]) -> Callable[[Batch], Tensor]:
-    """A merge's weights in the architecture of `skeleton`, one of its experts.
-
-    Raises:
-        CheckpointError: the architecture has a parameter that the merge does not have.
-    """
-    loaded, task = _cached_model(skeleton.fingerprint, skeleton), find_task(skeleton.config)
-    weights = loaded.take(tensors)
-    return lambda batch: task.compute_rows(loaded.module, batch, weights)
-
-
-@dataclass(frozen=True, eq=False)
-class _Skeleton:
-    """A loaded model, and what was read off it before several threads use it: while one computes with other weights,
-    these stand in the module in place of its own.
-
-    Attributes:
-        devices: name of a parameter or buffer -> where it lies.
-        leaders: every name of a parameter -> the first name of the same one; tied tables share one.
-    """
-
-    module: nn.Module
-    devices: Mapping[str, torch.device]
-    leaders: Mapping[str, str]
-
-    def take(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors that the module has a place for; every parameter of the module must have its tensor."""
-        missing = sorted(set(self.leaders.values()) - tensors.keys())
-        if missing:
-            raise CheckpointError(
-                f"The merged weights lack {missing[0]}, which the model needs ({len(missing)} in all)."
-            )
-        for name, leader in self.leaders.items():
-            if name != leader and name in tensors and not torch.equal(tensors[name], tensors[leader]):
-                raise CheckpointError(
-                    f"The first model uses {leader} for {name} too, and in the merge they differ. "
-                    "Name a model first whose two tables differ."
-                )
-        return {name: tensor.to(self.devices[name]) for name, tensor in tensors.items() if name in self.devices}
-
-
-@lru_cache(maxsize=2)
-def _cached_model(fingerprint: str, checkpoint: Checkpoint) -> _Skeleton:
-    module = place(load_model(checkpoint), find_device())
-    places = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers())
-    first = {id(parameter): name for name, parameter in module.named_parameters()}
-    leaders = {name: first[id(p)] for name, p in module.named_parameters(remove_duplicate=False)}
-    return _Skeleton(module, {name: tensor.device for name, tensor in places.items()}, leaders)
