@@ -6,7 +6,9 @@ Layers that receive the very same tensor (query, key and value) share one Gram.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -16,6 +18,7 @@ from fusion_ui.devices import device_of
 from fusion_ui.domains.batches import Batch
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
+from fusion_ui.statistics.crew import ALONE, Crew, find_num_workers, share_weights
 from fusion_ui.statistics.gram_sum import GramSum
 from fusion_ui.statistics.rows import Stacks, TokenRows
 from fusion_ui.statistics.statistic import LinearInput
@@ -30,6 +33,20 @@ class _Sum:
     input_sum: Float[Tensor, " n"]
     num_odd_calls: int = 0
     odd_shape: tuple[int, ...] = ()
+
+    @torch.inference_mode()
+    def absorb(self, other: _Sum) -> None:
+        """Add what another sum of the same layer has."""
+        self.gram.absorb(other.gram)
+        self.input_sum += other.input_sum
+        self.num_odd_calls += other.num_odd_calls
+        self.odd_shape = self.odd_shape or other.odd_shape
+
+    @torch.inference_mode()
+    def total(self, input_sums: bool) -> Float[Tensor, "_ _"]:
+        """The Gram of x, or of [x, 1]."""
+        gram = self.gram.total().cpu()
+        return append_ones(gram, self.input_sum.cpu(), self.gram.num_rows) if input_sums else gram
 
 
 def linear_modules(model: nn.Module) -> dict[str, tuple[nn.Module, bool]]:
@@ -48,7 +65,12 @@ def linear_modules(model: nn.Module) -> dict[str, tuple[nn.Module, bool]]:
 
 
 def accumulate_grams(
-    model: nn.Module, batches: Sequence[Batch], count_padding: bool, progress: Progress, input_sums: bool = False
+    model: nn.Module,
+    batches: Sequence[Batch],
+    count_padding: bool,
+    progress: Progress,
+    input_sums: bool = False,
+    num_workers: int | None = None,
 ) -> tuple[dict[str, Float[Tensor, "n n"]], dict[str, LinearInput]]:
     """Run `batches` through `model` and sum x x^T for the input of every linear layer.
 
@@ -57,6 +79,7 @@ def accumulate_grams(
         batches: padded token ids with their masks.
         count_padding: count padding tokens as data. Only for parity with published code.
         input_sums: the Grams of [x, 1] in place of x.
+        num_workers: threads that take batches in turn; None for as many as this machine has use for.
 
     Returns:
         Gram sums by key, and for every linear weight where its Gram is.
@@ -64,15 +87,24 @@ def accumulate_grams(
     Raises:
         StatisticError: layers that shared an input in one batch did not in another.
     """
-    collector = GramCollector(linear_modules(model), input_sums)
+    models = share_weights(model, num_workers or find_num_workers(model))
+    collectors = [GramCollector(linear_modules(each), input_sums) for each in models]
     num_done, num_texts = 0, sum(len(batch.indices) for batch in batches)
-    with collector.attached():
-        for batch in batches:
+    with Crew(len(models)) as crew, ExitStack() as attached:
+        for collector in collectors:
+            attached.enter_context(collector.attached())
+        # Which thread sums which batch is settled here, so that the same text gives the same bits every time.
+        for start in range(0, len(batches), len(models)):
+            step = batches[start : start + len(models)]
             progress.report(num_done / num_texts, f"{num_done} of {num_texts} texts")
+            members = zip(collectors, models, step, strict=False)  # the last step may have batches for some alone
             with progress.turn():
-                collector.run(model, batch, count_padding)
-            num_done += len(batch.indices)
-    return collector.finish()
+                crew.run([partial(own.run, each, batch, count_padding) for own, each, batch in members])
+            num_done += sum(len(batch.indices) for batch in step)
+        first, *others = collectors
+        for other in others:
+            first.absorb(other, crew)
+        return first.finish(crew)
 
 
 def append_ones(
@@ -121,13 +153,23 @@ class GramCollector:
         self._find_rows = lambda _module, _x: rows
         model(**given)
 
+    def absorb(self, other: GramCollector, crew: Crew) -> None:
+        """Add what another collector saw of the same model."""
+        pairs = [(self.sums.setdefault(name, total), total) for name, total in other.sums.items()]
+        crew.run([partial(mine.absorb, theirs) for mine, theirs in pairs if mine is not theirs])
+        for name, leader in other.leader_of.items():
+            self._follow(name, leader)
+
+    def _follow(self, name: str, leader: str) -> None:
+        if self.leader_of.setdefault(name, leader) != leader:
+            raise StatisticError(f"The layer {name} shares its input with another layer in some batches only.")
+
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _module, args: self._observe(name, args[0])
 
     def _observe(self, name: str, x: Tensor) -> None:
         leader = next((leader for tensor, leader in self.seen if tensor is x), name)
-        if self.leader_of.setdefault(name, leader) != leader:
-            raise StatisticError(f"The layer {name} shares its input with another layer in some batches only.")
+        self._follow(name, leader)
         if leader != name:
             return
         self.seen.append((x, name))
@@ -146,10 +188,16 @@ class GramCollector:
         if self.input_sums:
             total.input_sum += rows.sum(0, dtype=torch.float64)
 
-    @torch.inference_mode()
-    def finish(self) -> tuple[dict[str, Float[Tensor, "_ _"]], dict[str, LinearInput]]:
+    def finish(self, crew: Crew = ALONE) -> tuple[dict[str, Float[Tensor, "_ _"]], dict[str, LinearInput]]:
         """Gram sums by key, and for every linear weight where its Gram is."""
-        grams, inputs = {}, {}
+        grams: dict[str, Tensor] = {}
+
+        def fill(leader: str) -> None:
+            grams[leader] = self.sums[leader].total(self.input_sums)
+
+        counted = [name for name, total in self.sums.items() if total.gram.num_rows]
+        crew.run([partial(fill, leader) for leader in counted])
+        inputs = {}
         for name, (_, is_transposed) in self.modules.items():
             leader = self.leader_of.get(name)
             if leader is None:
@@ -166,11 +214,8 @@ class GramCollector:
             if num_rows == 0:
                 inputs[name] = LinearInput("", 0, is_transposed, reason or "no real token reached the layer")
                 continue
-            if leader not in grams:
-                gram = total.gram.total().cpu()
-                grams[leader] = append_ones(gram, total.input_sum.cpu(), num_rows) if self.input_sums else gram
             inputs[name] = LinearInput(leader, num_rows, is_transposed, reason)
-        return grams, inputs
+        return {name: grams[name] for name in counted}, inputs
 
 
 class _Hooks:

@@ -48,6 +48,22 @@ class GramSum:
             self._num_recent += len(part)
         self.num_rows += len(rows)
 
+    @torch.inference_mode()
+    def absorb(self, other: GramSum) -> None:
+        """Add the rows that another sum of the same width has."""
+        if self._num_recent + other._num_recent > ROWS_IN_FLOAT32:
+            self._settle()
+        for mine, theirs in zip(self._recent, other._recent, strict=True):
+            if self._num_recent and other._num_recent:
+                mine += theirs
+            elif other._num_recent:
+                mine.copy_(theirs)
+        self._num_recent += other._num_recent
+        if other._total is not None:
+            self._total = other._total if self._total is None else self._total.add_(other._total)
+        self.num_rows += other.num_rows
+
+    @torch.inference_mode()
     def total(self) -> Float[Tensor, "n n"]:
         """The whole symmetric matrix, in float64."""
         total = self._settle()
@@ -58,11 +74,14 @@ class GramSum:
 
     def _settle(self) -> Float[Tensor, "n n"]:
         """The total, with the recent sums moved into it."""
+        is_first = self._total is None
         if self._total is None:
-            self._total = torch.zeros(self.width, self.width, dtype=torch.float64, device=self._device)
+            new = torch.empty if self._num_recent else torch.zeros  # all that is read will be written first
+            self._total = new(self.width, self.width, dtype=torch.float64, device=self._device)
         if self._num_recent:
             for block, (a, b) in zip(self._recent, self._blocks, strict=True):
-                self._total[a.start : a.stop, b.start : b.stop] += block
+                place = self._total[a.start : a.stop, b.start : b.stop]
+                place.copy_(block) if is_first else place.add_(block)
             self._num_recent = 0
         return self._total
 
