@@ -106,6 +106,12 @@ def test_every_head_answers_for_itself_where_experts_keep_theirs(workspace: Work
     json.dumps(found.describe(), allow_nan=False)
 
 
+def test_without_a_model_nobody_answers(workspace: Workspace, recipe: Path):
+    evaluation = workspace.evaluation_of([], workspace.plan(read_recipe(recipe)))
+    with pytest.raises(DomainError, match="No model is there to answer"):
+        answer_examples([Example("w1")], [], evaluation, Progress())
+
+
 def test_an_evaluation_with_sentences_of_its_own_is_left_as_it_is(workspace: Workspace, tmp_path: Path):
     model = Checkpoint("m", write_model(tmp_path / "m", tiny_bert(0)), "test")
     evaluation = workspace.evaluation([], model)
