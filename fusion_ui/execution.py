@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from fusion_ui.progress import Progress, ProgressCallback
 
@@ -153,7 +154,8 @@ class Recent(Generic[Value]):
     def __init__(self, size: int) -> None:
         self._size = size
         self._values: OrderedDict[str, Value] = OrderedDict()
-        self._making: dict[str, threading.Lock] = {}
+        # A lock lasts as long as somebody holds it or waits for it.
+        self._making: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     def peek(self, key: str) -> Value | None:
@@ -173,7 +175,6 @@ class Recent(Generic[Value]):
             value = make()
             with self._lock:
                 self._values[key] = value
-                self._making.pop(key, None)
                 while len(self._values) > self._size:
                     self._values.popitem(last=False)
             return value
