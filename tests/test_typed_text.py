@@ -15,7 +15,8 @@ from transformers import pipeline
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.errors import DomainError
 from fusion_ui.evaluation.candidates import checkpoint_candidate
-from fusion_ui.evaluation.references import ensemble_of, expert_candidates
+from fusion_ui.evaluation.combined import ensemble_of
+from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.typed_text import MAX_CHARACTERS, MAX_EXAMPLES, Example, answer_examples, read_examples
 from fusion_ui.merging.recipe import parse_recipe, read_recipe
 from fusion_ui.progress import Progress

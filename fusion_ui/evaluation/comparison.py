@@ -50,7 +50,7 @@ class CandidateScores:
 
     def relative_to(self, own: Mapping[str, float]) -> CandidateScores:
         """As shares of what others score, taken as exact: 1 is as good. Domains that `own` does not name are left out,
-        and those where it has nothing above 0, such as a correlation the wrong way round: no share of it means anything.
+        and those where it is not above 0, such as a correlation the wrong way round: no share of it means anything.
 
         Args:
             own: domain name -> score, such as that of the domain's own expert.
