@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -20,6 +21,19 @@ OPENER = build_opener(ProxyHandler({}))
 """Asks without a proxy, whatever the environment names."""
 PREPARED, MEASURED = ("demo", "downloads"), ("demo", "downloads", "statistics", "results")
 """Parts of this machine's cache: what was fetched, and with it what was computed."""
+
+
+class Child(Protocol):
+    """What is asked of a server's process, however it was made."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    def wait(self, seconds: float, /) -> Any: ...
 
 
 class ServerProcess:
@@ -48,9 +62,12 @@ class ServerProcess:
     def start(self, seconds: float = 240.0) -> None:
         """Start it and wait until it is ready."""
         with self._log_file.open("a") as log:
-            self.process = subprocess.Popen(
+            self.process: Child = subprocess.Popen(
                 self._command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+        self._wait_until_it_answers(seconds)
+
+    def _wait_until_it_answers(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not self._is_ready():
             assert self.process.poll() is None, self.log
