@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from fusion_ui.progress import Progress, ProgressCallback
 
@@ -152,16 +153,17 @@ class Recent(Generic[Value]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._values: OrderedDict[str, Value] = OrderedDict()
-        self._making: dict[str, threading.Lock] = {}
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        # A lock lasts as long as somebody holds it or waits for it.
+        self._making: WeakValueDictionary[Hashable, threading.Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
 
-    def peek(self, key: str) -> Value | None:
+    def peek(self, key: Hashable) -> Value | None:
         """The value, if it is there."""
         with self._lock:
             return self._values.get(key)
 
-    def get_or_make(self, key: str, make: Callable[[], Value]) -> Value:
+    def get_or_make(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value, made now unless it is there."""
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
@@ -173,7 +175,6 @@ class Recent(Generic[Value]):
             value = make()
             with self._lock:
                 self._values[key] = value
-                self._making.pop(key, None)
                 while len(self._values) > self._size:
                     self._values.popitem(last=False)
             return value

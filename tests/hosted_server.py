@@ -6,62 +6,34 @@ import json
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import Request
 
-from fusion_ui.settings import read_settings
-
-ROOT = Path(__file__).parent.parent
-OPENER = build_opener(ProxyHandler({}))
+from tests.server_process import MEASURED, OPENER, ServerProcess, share_cache
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
-
-
-class HostedServer:
-    """Use it in a ``with`` block. Its cache is its own, but for what is slow to make and only read.
+class HostedServer(ServerProcess):
+    """The small demo, to be used in a ``with`` block. Its cache is its own, but for what is slow to make and only read.
 
     Args:
         changes: of the environment; None takes a variable away.
     """
 
     def __init__(self, folder: Path, host: str = "127.0.0.1", **changes: str | None) -> None:
-        self.folder, self.host, self.port = folder, host, free_port(host)
-        self.address = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-        self.cache, self.log = folder / "cache", folder / "log"
-        self.cache.mkdir()
-        for name in ("demo", "downloads", "statistics", "results"):
-            (read_settings().cache_dir / name).mkdir(exist_ok=True)
-            (self.cache / name).symlink_to(read_settings().cache_dir / name)
+        self.cache = share_cache(folder / "cache", MEASURED)
         given = os.environ | {"FUSION_UI_CACHE_DIR": str(self.cache), "FUSION_UI_HOST": host, "HF_HUB_OFFLINE": "1"}
-        given |= changes
-        self.environment = {name: value for name, value in given.items() if value is not None}
+        environment = {name: value for name, value in (given | changes).items() if value is not None}
+        super().__init__("tests.small_demo", folder / "data", folder / "log", environment, host)
 
     def __enter__(self) -> HostedServer:
-        command = [sys.executable, "-m", "tests.small_demo", str(self.folder / "data"), str(self.port)]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        end = time.monotonic() + 240
-        while self.get("/healthz")[0] != 200:
-            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
-            time.sleep(0.2)
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait(20)
+            self.kill()
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Status and text; status 0 where nothing answers."""
@@ -91,7 +63,7 @@ class HostedServer:
 
     def jobs(self) -> list[dict[str, Any]]:
         """The log's lines about jobs, where the log is JSON."""
-        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
+        lines = [line for line in self.log.splitlines() if line.startswith("{")]
         return [found for found in map(json.loads, lines) if found["event"] == "job"]
 
     def stop(self, seconds: float = 15) -> int:

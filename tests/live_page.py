@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 
-from fusion_ui.settings import read_settings
+from tests.server_process import PREPARED, ServerProcess, share_cache
 
-ROOT = Path(__file__).parent.parent
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 ARGUMENTS += ["--disable-sync", "--no-first-run"]
-PREPARED, MEASURED = ("demo", "downloads"), ("demo", "downloads", "statistics", "results")
-"""Parts of this machine's cache: what was fetched, and with it what was computed."""
 
 
-class Server:
-    """A page on a free port, which can be killed and started again.
+class Server(ServerProcess):
+    """A page for a browser, to be used in a ``with`` block.
 
     Args:
         shared: parts of this machine's cache that it uses; whatever else it keeps is its own.
@@ -41,37 +32,8 @@ class Server:
         environment: Mapping[str, str] | None = None,
         module: str = "tests.small_demo",
     ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.folder, self.address = folder, f"http://127.0.0.1:{self.port}"
-        self.command = [sys.executable, "-m", module, str(folder / "data"), str(self.port)]
-        cache = folder / "cache"
-        cache.mkdir()
-        for name in shared:
-            (read_settings().cache_dir / name).mkdir(exist_ok=True)
-            (cache / name).symlink_to(read_settings().cache_dir / name)
-        self.environment = os.environ | {"FUSION_UI_CACHE_DIR": str(cache)} | dict(environment or {})
-
-    def start(self) -> None:
-        with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
-        for _ in range(900):
-            assert self.process.poll() is None, self.read_log()
-            try:
-                urlopen(self.address, timeout=1).read()
-                return
-            except OSError:
-                time.sleep(0.2)
-        self.kill()
-        pytest.fail("the server did not start")
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
-
-    def read_log(self) -> str:
-        return (self.folder / "log").read_text()
+        own = {"FUSION_UI_CACHE_DIR": str(share_cache(folder / "cache", shared))}
+        super().__init__(module, folder / "data", folder / "log", os.environ | own | dict(environment or {}))
 
     def __enter__(self) -> Server:
         self.start()
@@ -80,7 +42,7 @@ class Server:
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.kill()
         if error is None:
-            assert "a handler failed" not in self.read_log(), "the server logged a bug"
+            assert "a handler failed" not in self.log, "the server logged a bug"
 
 
 @contextmanager

@@ -4,61 +4,44 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-ROOT = Path(__file__).resolve().parent.parent
-
+from tests.server_process import ROOT as ROOT
+from tests.server_process import ServerProcess
 
 OFFLINE = {"HF_ENDPOINT": "http://127.0.0.1:9", "FUSION_UI_CONNECT_TIMEOUT": "1"}
 """No hub: whoever asks for one is told so at once."""
 
 
-class Server:
+class Server(ServerProcess):
     """`python -m MODULE FOLDER PORT`, whose output goes to FOLDER/log."""
 
     def __init__(self, folder: Path, module: str = "tests.tiny_demo") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.folder, self.module, self.address = folder, module, f"http://127.0.0.1:{self.port}"
-        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(module, folder, folder / "log", os.environ | OFFLINE)
+        self.folder = folder
 
     def start(self, seconds: float = 600.0, **environment: str) -> None:
-        """Start it and wait until it answers."""
-        command = [sys.executable, "-m", self.module, str(self.folder), str(self.port)]
-        with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | OFFLINE | environment, stdout=log, stderr=log
-            )
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            assert self.process.poll() is None, self.log
-            try:
-                httpx.get(f"{self.address}/config", timeout=5).raise_for_status()
-                return
-            except httpx.HTTPError:
-                time.sleep(0.1)
-        raise AssertionError(f"the server did not start: {self.log}")
+        """Start it and wait until it is ready."""
+        self.environment |= environment
+        super().start(seconds)
 
-    @property
-    def log(self) -> str:
-        """What it has printed."""
-        return (self.folder / "log").read_text()
 
-    def kill(self) -> None:
-        """As the machine would: at once."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
+@contextmanager
+def serve(folder: Path) -> Iterator[Server]:
+    """The tiny demo, until the block ends; it fails where a handler had a bug."""
+    server = Server(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+    assert "a handler failed" not in server.log, server.log[-6000:]
 
 
 class Visitor:

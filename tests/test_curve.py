@@ -74,6 +74,7 @@ def test_relative_scores_are_shares_of_the_domains_own_expert():
     low, high = wilson_interval(30, 40)
     assert (row.scores[0].low, row.scores[0].high) == pytest.approx((low / 0.9, high / 0.9))
     assert row.mean == pytest.approx((0.75 / 0.9 + 1) / 2)
+    assert not scores({"a": 30}).relative_to({"a": -0.2}).scores, "of a correlation below 0 there is no share"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 import time
@@ -235,3 +236,14 @@ def test_values_asked_for_last_are_kept():
     for key in ("a", "b", "a", "c"):
         recent.get_or_make(key, key.lower)
     assert [recent.peek(key) for key in "abc"] == ["a", None, "c"]
+
+
+def test_nothing_is_kept_of_values_that_are_gone_or_could_not_be_made():
+    recent = Recent(1)
+    for key in map(str, range(50)):
+        recent.get_or_make(key, key.lower)
+        recent.get_or_make(key, key.lower)
+        with pytest.raises(ZeroDivisionError):
+            recent.get_or_make(f"failing {key}", lambda: 1 / 0)
+    gc.collect()
+    assert len(recent._making) == 0

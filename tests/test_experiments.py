@@ -25,11 +25,12 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import RecipeError, StoppedError
 from fusion_ui.evaluation.candidates import Evaluation
-from fusion_ui.evaluation.experiments import Experiment, expert_candidates
+from fusion_ui.evaluation.experiments import Experiment
 from fusion_ui.evaluation.growth import GrowthPoint, keep_in_domain, run_growth
 from fusion_ui.evaluation.loaded import bind_weights
 from fusion_ui.evaluation.paired import Judged, paired_difference
 from fusion_ui.evaluation.pairs import compare_with_experts, run_pairs
+from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.scores import mean_interval
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
 from fusion_ui.merging.subsets import pair_recipes, plain_recipe, prefix_recipes, restrict_recipe

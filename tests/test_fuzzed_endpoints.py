@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from served import Server, Visitor
+from served import Server, Visitor, serve
 
 SECONDS = 90.0
 """For a batch of calls, on a machine that does other things too."""
@@ -45,10 +45,8 @@ def invent(generator: random.Random, depth: int = 0) -> Any:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("served"))
-    made.start()
-    yield made
-    made.kill()
+    with serve(tmp_path_factory.mktemp("served")) as made:
+        yield made
 
 
 def drain(visitor: Visitor, events: set[str]) -> list[dict[str, Any]]:

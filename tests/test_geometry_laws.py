@@ -1,21 +1,20 @@
-"""The laws of methods on lengths and angles, in float64: Model Stock, SLERP and the Karcher mean."""
+"""The laws of methods on lengths and angles, in float64: SLERP, the Karcher mean, and what holds for all."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import geometry_oracles as oracles
 import numpy as np
 import pytest
 import torch
+from geometry_problems import Problem, assert_same, merge, merge_problem, problems, slot_of
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import Array
 
 from fusion_ui.methods import karcher
-from fusion_ui.methods.base import MergeMethod
 from fusion_ui.methods.karcher import KarcherMean
 from fusion_ui.methods.model_stock import ModelStock
 from fusion_ui.methods.slerp import Slerp
@@ -23,55 +22,6 @@ from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.solving import directions
 from fusion_ui.solving.directions import measure_directions
 from fusion_ui.solving.treatment import Treatment
-
-TOLERANCE = 1e-12
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A base, experts around it and coefficients."""
-
-    base: Array
-    experts: tuple[Array, ...]
-    coefficients: tuple[float, ...]
-
-    @property
-    def mean(self) -> Array:
-        return sum(c * e for c, e in zip(self.coefficients, self.experts, strict=True))
-
-
-@st.composite
-def problems(draw: st.DrawFn, min_experts: int = 1, max_experts: int = 4) -> Problem:
-    """Random shapes; experts are from 1e-6 to 0.3 of the base's length away from it, as fine-tuning is, or more."""
-    count = draw(st.integers(min_experts, max_experts))
-    shape = draw(st.sampled_from([(6,), (3, 4), (2, 3, 2)]))
-    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    distance = 10.0 ** draw(st.floats(-6, -0.5))
-    base = generator.standard_normal(shape)
-    shared = generator.standard_normal(shape)
-    experts = tuple(base + distance * (shared + generator.standard_normal(shape)) for _ in range(count))
-    coefficients = generator.uniform(0.2, 1.0, count)
-    return Problem(base, experts, tuple((coefficients / coefficients.sum()).tolist()))
-
-
-def slot_of(experts: Sequence[Array], coefficients: Sequence[float] | None = None, base: Array | None = None):
-    """A float64 slot; equal coefficients unless they are given."""
-    weights = tuple(float(c) for c in coefficients or [1 / len(experts)] * len(experts))
-    stacked = torch.stack([torch.tensor(np.array(e)) for e in experts])
-    return ParameterSlot("weight", stacked, weights, base=None if base is None else torch.tensor(base))
-
-
-def merge(kind: type[MergeMethod], *problem) -> tuple[Array, Treatment]:
-    merged, treatment = kind().merge_parameter(slot_of(*problem))
-    return merged.numpy(), treatment
-
-
-def merge_problem(kind: type[MergeMethod], problem: Problem) -> Array:
-    return merge(kind, problem.experts, problem.coefficients, problem.base)[0]
-
-
-def assert_same(merged: Array, expected: Array, tolerance: float = TOLERANCE) -> None:
-    np.testing.assert_allclose(merged, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max()))
 
 
 def rotate(vectors: Sequence[Array], seed: int) -> list[Array]:
@@ -94,81 +44,6 @@ def test_small_angles_keep_their_digits_however_many_numbers_are_taken_at_a_time
     # A versine of 1e-12 is made of differences of 1e-6, each rounded at 1e-16 of 1.
     np.testing.assert_allclose(found.versines.numpy(), expected, rtol=1e-8, atol=1e-25)
     np.testing.assert_allclose(found.lengths.numpy(), [np.linalg.norm(e) for e in problem.experts], rtol=1e-14)
-
-
-# Model Stock
-
-
-@given(problem=problems(min_experts=2))
-def test_model_stock_is_the_printed_formula(problem: Problem):
-    merged, _ = merge(ModelStock, problem.experts, None, problem.base)
-    assert_same(merged, oracles.model_stock(problem.base, problem.experts))
-
-
-def test_model_stock_by_hand():
-    # Base 0, cosine 1/2, t = 2 * 1/2 / (1 + 1/2) = 2/3, mean (3/4, sqrt(3)/4).
-    merged, treatment = merge(ModelStock, [np.array([1.0, 0]), np.array([0.5, 3**0.5 / 2])], None, np.zeros(2))
-    assert_same(merged, np.array([0.5, 3**0.5 / 6]))
-    assert treatment == Treatment("model stock")
-
-
-@given(problem=problems(min_experts=2), seed=st.integers(0, 2**32 - 1), noise=st.floats(0.01, 10))
-def test_model_stock_is_nearest_to_the_centre_where_experts_are_centre_and_noise(
-    problem: Problem, seed: int, noise: float
-):
-    # The paper's picture in exact form, and with coefficients, which the paper does not have.
-    count = len(problem.experts)
-    axes = np.linalg.qr(np.random.default_rng(seed).standard_normal((9, count + 1)))[0].T
-    base = np.linspace(-1, 1, 9)
-    centre = base + axes[0]
-    experts = [centre + noise * axis for axis in axes[1:]]
-    merged, _ = merge(ModelStock, experts, problem.coefficients, base)
-    mean = sum(c * e for c, e in zip(problem.coefficients, experts, strict=True))
-    nearest = ((centre - base) @ (mean - base)) / ((mean - base) @ (mean - base))
-    assert_same(merged, base + nearest * (mean - base))
-
-
-@given(problem=problems(min_experts=2), seed=st.integers(0, 2**32 - 1))
-def test_model_stock_of_parallel_task_vectors_is_the_mean(problem: Problem, seed: int):
-    factors = np.random.default_rng(seed).uniform(0.1, 2, len(problem.experts))
-    experts = [problem.base + k * (problem.experts[0] - problem.base) for k in factors]
-    parallel = Problem(problem.base, tuple(experts), problem.coefficients)
-    assert_same(merge_problem(ModelStock, parallel), parallel.mean)
-
-
-@given(problem=problems(min_experts=2))
-def test_model_stock_of_task_vectors_at_right_angles_is_the_base(problem: Problem):
-    base, count = problem.base.reshape(-1), len(problem.experts)
-    experts = [base + (i + 1) * np.eye(len(base))[i] for i in range(count)]
-    assert_same(merge(ModelStock, experts, problem.coefficients, base)[0], base)
-
-
-@given(problem=problems(min_experts=2))
-def test_model_stock_moves_with_the_base(problem: Problem):
-    shift = np.full(problem.base.shape, 0.75)
-    moved = Problem(problem.base + shift, tuple(e + shift for e in problem.experts), problem.coefficients)
-    # Task vectors of 1e-6 lose ten digits when something of size 1 is added to both ends.
-    assert_same(merge_problem(ModelStock, moved), merge_problem(ModelStock, problem) + shift)
-
-
-def test_model_stock_of_task_vectors_that_point_apart_stays_at_the_base_and_says_so():
-    base, step = np.array([5.0, 5.0]), np.array([1.0, 0.2])
-    merged, treatment = merge(ModelStock, [base + step, base - step], None, base)
-    np.testing.assert_array_equal(merged, base)
-    assert treatment.path == "base" and "point away from each other, cosine -1" in treatment.reason
-
-
-def test_model_stock_of_zero_task_vectors_is_finite():
-    base, step = np.array([5.0, 5.0]), np.array([1.0, 0.2])
-    assert_same(merge(ModelStock, [base, base.copy()], None, base)[0], base)
-    assert_same(merge(ModelStock, [base, base + step], None, base)[0], base)  # zero is at a right angle to all
-
-
-def test_model_stock_with_all_the_weight_on_one_expert_is_that_expert_and_says_why():
-    experts = [np.array([1.0, 2.0]), np.array([3.0, 1.0])]
-    merged, treatment = merge(ModelStock, experts, [0.0, 1.0], np.zeros(2))
-    assert_same(merged, experts[1])
-    assert "all the weight" in treatment.reason
 
 
 # SLERP

@@ -19,12 +19,13 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import DomainError, FusionError, IncompatibleError
 from fusion_ui.evaluation.answers import collect_logits
+from fusion_ui.evaluation.combined import ensemble_of
 from fusion_ui.evaluation.confusion import count_confusion
 from fusion_ui.evaluation.experiments import Experiment
 from fusion_ui.evaluation.flips import find_flips
 from fusion_ui.evaluation.growth import run_growth
 from fusion_ui.evaluation.pairs import run_pairs
-from fusion_ui.evaluation.references import ensemble_of, expert_candidates
+from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.typed_text import Example, answer_examples
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
 from fusion_ui.merging.subsets import pair_recipes, prefix_recipes

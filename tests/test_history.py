@@ -191,6 +191,15 @@ def test_old_merges_old_files_and_too_many_bytes_go(tmp_path: Path, monkeypatch:
     assert list(store.read(YOU).merges) == ["a"], "this server still knows"
 
 
+def test_a_file_that_went_while_its_visitor_is_here_begins_anew_with_all_that_is_known(tmp_path: Path):
+    store = store_in(tmp_path)
+    store.append(ME, [Added(merge("a", 1e9)), Named("a", "mine")])
+    next(tmp_path.iterdir()).unlink()
+    store.append(ME, [Added(merge("b", 1e9))])
+    found = store_in(tmp_path).read(ME).merges
+    assert [(key, found[key].name) for key in found] == [("a", "mine"), ("b", "")]
+
+
 def test_a_disk_that_cannot_be_written_is_no_end_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     (tmp_path / "file").write_text("")
     store = store_in(tmp_path / "file" / "history")

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from gradio_client import Client
-from live_page import MEASURED, Server, wait_until_up_to_date
+from live_page import Server, wait_until_up_to_date
 from playwright.sync_api import Browser, Page
 from test_page import READ_REGMEAN, browser  # noqa: F401 - a fixture
 
 from fusion_ui.projects.project import Project
+from tests.server_process import MEASURED
 
 LABELS = "() => [...document.querySelectorAll('.merge .title b')].map(b => b.textContent)"
 

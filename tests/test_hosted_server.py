@@ -47,7 +47,7 @@ def test_a_server_says_how_it_is_and_logs_neither_token_nor_text_nor_path(demo: 
         assert server.metric("fusion_ui_memory_bytes") > 1e8
         metrics = server.get("/metrics")[1]
         assert server.stop() == 0
-        log = server.log.read_text()
+        log = server.log
         kinds = {job["kind"]: job["outcome"] for job in server.jobs()}
         # On a machine that is very busy, the client is taken for gone before its first evaluation has ended.
         assert kinds["evaluate"] in ("done", "stopped")
@@ -89,5 +89,5 @@ def test_a_server_that_is_asked_to_stop_stops_its_work_writes_histories_and_leav
         assert not any(child.is_running() for child in children)
         assert not list((server.cache / "sessions").glob("*/*"))
         assert [*(server.cache / "history").glob("*.jsonl")], "the history was written"
-        assert '"event": "stopped"' in server.log.read_text()
+        assert '"event": "stopped"' in server.log
         assert {job["kind"]: job["outcome"] for job in server.jobs()}["experimenting"] == "stopped"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from dataclasses import MISSING
 from typing import Annotated, Any
 
@@ -116,6 +117,11 @@ def shape(request: pytest.FixtureRequest) -> tuple[int, ...]:
     return request.param
 
 
+def every(has: Callable[[type[MergeMethod]], object]) -> pytest.MarkDecorator:
+    """The methods of which something holds, in the place of all."""
+    return pytest.mark.parametrize("kind", filter(has, METHODS), ids=lambda kind: kind.name)
+
+
 def size_for(kind: type[MergeMethod]) -> int:
     """Three experts, or as many as the method takes."""
     return min(3, kind.num_experts[1] or 3)
@@ -185,6 +191,11 @@ def test_a_whole_number_too_large_for_a_float_is_refused_like_any_other():
         make_method("regmean", {"alpha": 10**400})
 
 
+def test_a_range_is_spread_evenly_and_exactly():
+    assert Range(0, 1, label="a", help="A.").spread(11) == (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+    assert Range(-2, 2, label="a", help="A.").spread(3) == (-2, 0, 2)
+
+
 def test_unknown_methods_and_parameters_are_refused_with_what_there_is(kind):
     with pytest.raises(ParameterError, match=f"{re.escape(kind.title)} has no parameter 'beta'"):
         make_method(kind.name, {"beta": 1})
@@ -198,9 +209,8 @@ def test_the_description_is_json_and_stands_in_the_table(kind):
     assert f"`{kind.name}`" in methods_table()
 
 
+@every(lambda kind: kind.keeps_identical)
 def test_identical_experts_return_the_expert(kind, shape):
-    if not kind.keeps_identical:
-        pytest.skip("the method says that it may end before or beyond the experts")
     slot = make_slot(shape, same=True, num_experts=size_for(kind))
     for merged in all_merges(kind, slot):
         torch.testing.assert_close(merged, slot.experts[0], rtol=1e-6, atol=1e-6)
@@ -214,9 +224,8 @@ def test_what_a_method_cannot_merge_is_said_before(kind):
         assert f"and {number} take part" in kind.find_obstacle(number, has_base=True)
 
 
+@every(lambda kind: kind.keeps_identical and kind.num_experts[0] == 1)
 def test_one_expert_returns_it(kind, shape):
-    if not kind.keeps_identical or kind.num_experts[0] > 1:
-        pytest.skip("the method says that it may end elsewhere, or needs more experts")
     slot = make_slot(shape, num_experts=1)
     for merged in all_merges(kind, slot):
         torch.testing.assert_close(merged, slot.experts[0], rtol=1e-6, atol=1e-6)
@@ -246,9 +255,8 @@ def test_the_same_input_gives_the_same_bits(kind, shape):
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@every(lambda kind: kind.requires or kind.name == "simple_mean")
 def test_a_parameter_without_statistics_gets_the_mean_and_the_reason(kind, shape):
-    if not kind.requires and kind.name != "simple_mean":
-        pytest.skip("the method needs no statistics")
     bare = {"equations": None, "token_frequencies": None, "fishers": None, "fisher_norms": ()}
     slot = dataclasses.replace(make_slot(shape), equations_missing="nothing was measured", **bare)
     merged, treatment = kind().merge_parameter(slot)

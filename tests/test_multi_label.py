@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from fusion_ui.domains.batches import EncodedText
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
-from fusion_ui.evaluation.references import ensemble_of, expert_candidates
+from fusion_ui.evaluation.combined import ensemble_of
+from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.typed_text import Example, answer_examples
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
 from fusion_ui.progress import Progress

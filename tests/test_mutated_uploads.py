@@ -12,7 +12,7 @@ import hostile_files as hostile
 import pandas as pd
 import pytest
 from mutations import mutate
-from served import Server, Visitor
+from served import Server, Visitor, serve
 from tiny_models import tiny_bert, write_data, write_model
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
@@ -113,11 +113,8 @@ def test_damaged_uploads_are_taken_or_refused_with_a_sentence(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("served"))
-    made.start()
-    yield made
-    made.kill()
-    assert "a handler failed" not in made.log, made.log
+    with serve(tmp_path_factory.mktemp("served")) as made:
+        yield made
 
 
 @pytest.mark.parametrize("name", UPLOADS)

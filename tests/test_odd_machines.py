@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 import gradio as gr
 import pytest
 import torch
-from hosted_server import ROOT, HostedServer, free_port
+from hosted_server import HostedServer
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from starlette.applications import Starlette
@@ -47,6 +47,7 @@ from fusion_ui.ui.serving import address_of, launch
 from fusion_ui.ui.session import Session
 from fusion_ui.ui.sessions import Sessions
 from fusion_ui.workspace import Workspace
+from tests.server_process import ROOT, free_port
 
 Mount = Callable[..., Path]
 
@@ -243,11 +244,11 @@ def test_a_server_without_home_and_tmp_on_ipv6_alone_evaluates_and_takes_files(d
         assert status == 200 and Path(json.loads(text)[0]).is_relative_to(server.cache / "sessions")
         assert server.call("run")[0] == 200
         end = time.monotonic() + 120
-        while "kind=evaluate" not in server.log.read_text():
+        while "kind=evaluate" not in server.log:
             assert time.monotonic() < end
             server.send(Request(f"{server.address}/gradio_api/queue/data?session_hash=a-visitor"))
         assert server.stop() == 0
-        assert "Traceback" not in server.log.read_text()
+        assert "Traceback" not in server.log
 
 
 # a clock that jumps --------------------------------------------------------------------------------------------------

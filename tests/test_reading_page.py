@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
-from live_page import MEASURED, Server, open_browser, open_tab, wait_for_words, wait_until_up_to_date
+from live_page import Server, open_browser, open_tab, wait_for_words, wait_until_up_to_date
 from playwright.sync_api import Page
 
 from fusion_ui.projects.project import Project
+from tests.server_process import MEASURED
 
 TABS = ("Layers", "Pairs", "Growth", "Flips", "Try it", "How it works")
 OWN_TABS = ("Models", "Data", "Statistics")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,145 +10,27 @@ import pytest
 import torch
 from architectures import ARCHITECTURES
 from safetensors.torch import load_file
-from test_architectures import ALPHA, NUM_TEXTS, solve_active, write_texts
-from tiny_models import random_texts, random_tokens, tiny_bert, write_model
-from torch import Tensor, nn
+from staged_merges import make_recipe, write_all
+from test_architectures import ALPHA, NUM_TEXTS, write_texts
+from tiny_models import random_texts, tiny_bert, write_model
 
-from fusion_ui.domains.batches import EncodedText, make_batches
 from fusion_ui.domains.domain import Domain
-from fusion_ui.errors import MergeError, RecipeError, StoppedError
+from fusion_ui.errors import RecipeError, StoppedError
 from fusion_ui.merging.preflight import check_recipe
-from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
+from fusion_ui.merging.recipe import parse_recipe
 from fusion_ui.methods.regmean_plusplus import RegMeanPlusPlus
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
 from fusion_ui.statistics import measure as measure_module
 from fusion_ui.statistics.bundle import write_statistic
 from fusion_ui.statistics.measure import measure
-from fusion_ui.statistics.stages import BlockRelay, find_stages
+from fusion_ui.statistics.stages import BlockRelay
 from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
 from fusion_ui.tasks import load_model
 from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.workspace import Workspace
 
 WORDS = "bert.embeddings.word_embeddings.weight"
-
-BLOCKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "BERT": (("bert.encoder.layer",), ("bert.pooler", "classifier")),
-    "RoBERTa": (("roberta.encoder.layer",), ("classifier",)),
-    "DistilBERT": (("distilbert.transformer.layer",), ("pre_classifier", "classifier")),
-    "DeBERTa-v2": (("deberta.encoder.layer",), ("pooler", "classifier")),
-    "ELECTRA": (("electra.encoder.layer",), ("classifier",)),
-    "MPNet": (("mpnet.encoder.layer",), ("classifier",)),
-    "XLM-RoBERTa": (("roberta.encoder.layer",), ("classifier",)),
-    "ModernBERT": (("model.layers",), ("model.final_norm", "head", "classifier")),
-    "GPT-2 (Conv1D)": (("transformer.h",), ("transformer.ln_f", "score")),
-    "OPT": (("model.decoder.layers",), ("model.decoder.final_layer_norm", "score")),
-    "Llama": (("model.layers",), ("model.norm", "score")),
-    "Qwen2": (("model.layers",), ("model.norm", "score")),
-    "T5": (
-        ("transformer.encoder.block", "transformer.decoder.block"),
-        ("transformer.decoder.final_layer_norm", "classification_head"),
-    ),
-}
-"""Architecture -> its lists of layers in forward order, two layers each, and what runs after them."""
-
-
-def stage_of(architecture: str, name: str) -> int:
-    """Where a parameter belongs, read off the names by a person."""
-    lists, after = BLOCKS[architecture]
-    blocks = [f"{stack}.{k}." for stack in lists for k in range(2)]
-    if name.startswith(after):
-        return len(blocks) + 1
-    if name.startswith("transformer.encoder.final_layer_norm"):
-        return 3  # between T5's two stacks, so it goes with the first layer of the second
-    return next((k + 1 for k, block in enumerate(blocks) if name.startswith(block)), 0)
-
-
-def make_recipe(models: Sequence[Path], data: Sequence[Path], alpha: float = ALPHA, **change: object) -> MergeRecipe:
-    experts = [
-        {"name": model.name, "model": str(model), "calibration": {"data": str(path)}}
-        for model, path in zip(models, data, strict=True)
-    ]
-    values = {"method": "regmean_plusplus", "parameters": {"alpha": alpha}, "experts": experts}
-    return parse_recipe(values | change)
-
-
-def write_all(folder: Path, models: Sequence[nn.Module]) -> tuple[list[Path], list[Path]]:
-    directories = [write_model(folder / f"expert{i}", model) for i, model in enumerate(models)]
-    return directories, [write_texts(folder / f"data{i}.csv", seed=i) for i in range(len(models))]
-
-
-def by_hand(architecture: str, models: list[nn.Module], texts: list[list[tuple[int, ...]]]) -> dict[str, Tensor]:
-    """The whole model runs for every stage: merged weights before it, an expert's own weights in it and behind."""
-    states = [{name: p.detach() for name, p in model.named_parameters()} for model in models]
-    merged = {name: (states[0][name] + states[1][name]) / 2 for name in states[0]}
-    stages = {name: stage_of(architecture, name) for name in merged}
-    for stage in range(max(stages.values()) + 1):
-        grams = []
-        for model, state, text in zip(models, states, texts, strict=True):
-            mixed = copy.deepcopy(model)
-            mixed.load_state_dict({n: merged[n] if stages[n] < stage else state[n] for n in state}, strict=False)
-            grams.append(oracles.grams_by_loop(mixed, text))
-        for name in grams[0]:
-            if stages.get(name) != stage:
-                continue
-            is_transposed = architecture.startswith("GPT-2") and "score" not in name
-            weights = [state[name].numpy() if is_transposed else state[name].numpy().T for state in states]
-            solved = torch.tensor(solve_active([g[name] for g in grams], weights))
-            merged[name] = solved if is_transposed else solved.T
-    return merged
-
-
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name in BLOCKS])
-def test_an_architecture_is_merged_as_by_hand(architecture: str, settings: Settings, tmp_path: Path, record_property):
-    directories, data = write_all(tmp_path, [ARCHITECTURES[architecture](i) for i in range(2)])
-    workspace = Workspace(settings)
-    plan = workspace.plan(make_recipe(directories, data))
-    merged = workspace.merge(plan)
-    texts = [[t.ids for t in Tokenizer(e, 128).encode(random_texts(NUM_TEXTS, i))] for i, e in enumerate(plan.experts)]
-    models = [load_model(expert).double() for expert in plan.experts]
-    expected = by_hand(architecture, models, texts)
-    worst, linear = 0.0, oracles.grams_by_loop(models[0], texts[0][:1])
-    for name, tensor in merged.tensors.items():
-        if name not in expected:
-            continue  # a whole number
-        mean = (models[0].state_dict()[name] + models[1].state_dict()[name]) / 2
-        size = max((expected[name] - mean).norm().item(), 1e-3 * mean.norm().item())
-        worst = max(worst, (tensor.double() - expected[name]).norm().item() / size)
-        assert merged.treatments[name].path == ("cholesky" if name in linear else "mean"), name
-    record_property("oracle_error", float(worst))
-    print(f"{architecture:<24} oracle error {worst:.1e}")
-    assert expected.keys() <= merged.tensors.keys() and worst < 2e-4
-
-    plain = workspace.merge(workspace.plan(plan.recipe.model_copy(update={"method": "regmean"}))).tensors
-    last = [name for name in linear if stage_of(architecture, name) == 2]
-    assert all((merged.tensors[n] - plain[n]).norm() > 10 * worst * plain[n].norm() for n in last)
-
-
-def test_layers_that_are_shared_or_missing_are_refused(settings: Settings, tmp_path: Path):
-    assert [name for name in ARCHITECTURES if name not in BLOCKS] == ["ALBERT (shared layers)"]
-    directories, data = write_all(tmp_path, [ARCHITECTURES["ALBERT (shared layers)"](i) for i in range(2)])
-    workspace = Workspace(settings)
-    plan = workspace.plan(make_recipe(directories, data))
-    message = r"AlbertForSequenceClassification cannot be merged layer by layer: it runs .* 2 times for one text"
-    with pytest.raises(MergeError, match=message):
-        workspace.merge(plan)
-    with pytest.raises(MergeError, match=message):
-        workspace.export(plan, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-    class OneMap(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding, self.map = nn.Embedding(50, 4), nn.Linear(4, 2)
-
-        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-            return self.map(self.embedding(input_ids))
-
-    (batch,) = make_batches([EncodedText(ids) for ids in random_tokens(2)], range(2), 0, 10**6)
-    with pytest.raises(MergeError, match="OneMap cannot be merged layer by layer: it has no list of layers"):
-        find_stages(OneMap(), batch)
 
 
 def test_it_is_the_papers_algorithm_on_bert(settings: Settings, tmp_path: Path):

@@ -23,6 +23,7 @@ from fusion_ui.ui.comparison import compare
 from fusion_ui.ui.handlers import Handlers
 from fusion_ui.ui.layers import Examining
 from fusion_ui.ui.request import default_request
+from fusion_ui.ui.try_it import Trying
 from fusion_ui.workspace import Workspace
 
 
@@ -60,6 +61,8 @@ def test_numbers_of_a_strangers_models_come_from_a_child_and_are_the_same(
     session.show(project, request)
     with pytest.raises(Exception, match="Wait until the page shows"):
         list(Examining(handlers).examine("me", "regmean", "", ""))
+    Trying(handlers).make_ready("me")
+    assert handlers.workspace.merge_seconds(handlers.workspace.plan(request.recipe(project, "simple_mean"))) is None
     seen: list[int] = []
     for _ in handlers.run("me"):
         seen.append(len(children()))

@@ -15,18 +15,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_evaluation import encoded_as, make_domain
+from test_evaluation import make_domain
 from tiny_models import LABELS, write_data, write_experts
 from torch import Tensor
 
 import fusion_ui.methods
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.cli import main
 from fusion_ui.errors import DomainError, ParameterError, StoppedError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel
 from fusion_ui.evaluation.comparison import compare
-from fusion_ui.evaluation.paired import Right, paired_difference
-from fusion_ui.evaluation.scores import DomainScore, Role, mean_interval, score_rows
+from fusion_ui.evaluation.scores import Role
 from fusion_ui.evaluation.search import BestValue, SearchOutcome, SearchRow, look_ends, search_best
 from fusion_ui.evaluation.stream import chunk_ends
 from fusion_ui.merging.plan import MergePlan
@@ -202,71 +200,6 @@ def test_looks_double(size: int, ends: list[int]):
     assert look_ends(size) == ends and set(ends) <= set(chunk_ends(size))
 
 
-# Paired intervals.
-
-
-def as_right(*domains: list[int]) -> Right:
-    return tuple(torch.tensor(domain, dtype=torch.bool) for domain in domains)
-
-
-def test_a_paired_difference_by_hand():
-    # One domain of ten: the first alone is right on three, the second alone on one.
-    first, second = as_right([1] * 8 + [0] * 2), as_right([0] * 3 + [1] * 6 + [0])
-    found = paired_difference(first, second)
-    assert found.value == pytest.approx(0.2)
-    # Bonett and Price: (3 + 1 - 1 - 1) / 12 with the variance (4/12 + 2/12 - (2/12)^2) / 12.
-    half = 1.959964 * math.sqrt((6 / 12 - (2 / 12) ** 2) / 12)
-    assert (found.low, found.high) == pytest.approx((2 / 12 - half, 2 / 12 + half))
-    # A second domain on which both agree halves the mean; only what both answered counts.
-    both = paired_difference((*first, *as_right([1] * 20)), (*second, *as_right([1] * 5)))
-    assert both.value == pytest.approx(0.1)
-    second_variance = (2 / 7) / 7
-    half = 1.959964 * math.sqrt((6 / 12 - (2 / 12) ** 2) / 12 + second_variance) / 2
-    assert (both.low, both.high) == pytest.approx((1 / 12 - half, 1 / 12 + half))
-    turned = paired_difference(second, first)
-    assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low))
-
-
-def test_of_a_domain_answered_whole_nothing_is_left_to_learn():
-    first, second = as_right([1] * 8 + [0] * 2), as_right([0] * 3 + [1] * 6 + [0])
-    whole = paired_difference(first, second, 1e-6, [10])
-    assert whole.low == whole.high == pytest.approx(2 / 12)
-    half, open_ended = (paired_difference(first, second, 0.025, totals) for totals in ([20], None))
-    assert open_ended.high - open_ended.low == pytest.approx(math.sqrt(2) * (half.high - half.low))
-    never = paired_difference(first, second, 0.0, [20])
-    assert (never.low, never.high) == (-math.inf, math.inf)
-
-
-@pytest.mark.parametrize(("p", "q", "count"), [(0.03, 0.01, 100), (0.1, 0.1, 40), (0.004, 0.0, 200)])
-def test_paired_intervals_hold_the_truth_as_often_as_they_say(p: float, q: float, count: int):
-    generator, num_held = np.random.default_rng(7), 0
-    for _ in range(400):
-        u = generator.uniform(size=(2, count))  # two domains
-        first, second = (tuple(torch.tensor(x) for x in found) for found in (u < 0.5 + p, (u < 0.5) | (u > 1 - q)))
-        found = paired_difference(first, second)
-        num_held += found.low <= p - q <= found.high
-    assert num_held >= 0.935 * 400
-
-
-def test_the_interval_of_a_mean_is_that_of_its_scores():
-    def score(value: float, low: float, high: float) -> DomainScore:
-        return DomainScore("d", "select", Role.IN_DOMAIN, value, 1, 2, 2, low, high)
-
-    assert mean_interval([score(0.8, 0.7, 0.85)]) == pytest.approx((0.7, 0.85))
-    low, high = mean_interval([score(0.8, 0.7, 0.85), score(0.6, 0.5, 0.7)])
-    assert low == pytest.approx(0.7 - math.hypot(0.1, 0.1) / 2) and high == pytest.approx(
-        0.7 + math.hypot(0.05, 0.1) / 2
-    )
-    generator, num_held = np.random.default_rng(8), 0
-    encoded = encoded_as((0,) * 100)
-    for _ in range(300):
-        logits = [torch.tensor(np.stack([generator.uniform(size=100) < p, np.full(100, 0.5)], 1)) for p in (0.9, 0.7)]
-        scores = [score_rows(encoded, found.float(), Role.IN_DOMAIN) for found in logits]
-        low, high = mean_interval(scores)
-        num_held += low <= 0.8 <= high
-    assert num_held >= 0.93 * 300
-
-
 # Over a workspace.
 
 
@@ -283,6 +216,8 @@ def plan(workspace: Workspace, checkpoints: list[Checkpoint], tmp_path: Path) ->
 
 
 SELECT = [make_domain("news", 120, seed=1), make_domain("tweets", 60, seed=2)]
+
+
 REPORT = [make_domain("news", 70, seed=3), make_domain("tweets", 30, seed=4)]
 
 
@@ -368,69 +303,3 @@ def test_any_number_of_any_method_can_be_sought(workspace, plan, monkeypatch):
     _, best = run(workspace.find_best(other, "strength", [-3.0, 4.0], select, []))
     assert best.outcome.best == (4.0 if share > 0.5 else -3.0)
     assert best.outcome.top.scores.mean == pytest.approx(max(share, 1 - share))
-
-
-def test_a_range_is_spread_evenly_and_exactly():
-    assert Range(0, 1, label="a", help="A.").spread(11) == (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
-    assert Range(-2, 2, label="a", help="A.").spread(3) == (-2, 0, 2)
-
-
-# The command line.
-
-
-@pytest.fixture
-def command(tmp_path: Path, checkpoints: list[Checkpoint], monkeypatch, capsys) -> Any:
-    """Runs the command line over two tiny experts: exit code, output, errors."""
-    found = Settings(cache_dir=tmp_path / "cache")
-    monkeypatch.setattr("fusion_ui.cli.arguments.read_settings", lambda: found)
-    data = write_data(tmp_path / "data.csv")
-    experts = [{"name": c.name, "model": str(c.directory), "calibration": {"data": str(data)}} for c in checkpoints]
-    (tmp_path / "recipe.json").write_text(json.dumps({"method": "regmean", "experts": experts}))
-    for name, seed in (("select", 1), ("report", 2)):
-        write_data(tmp_path / f"{name}.csv", 60, seed)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        texts = [text.replace("@", f"{tmp_path}/") for text in arguments]
-        with pytest.raises(SystemExit) as ended:
-            main(["sweep", str(tmp_path / "recipe.json"), *texts])
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, " ".join(printed.err.split())
-
-    return call
-
-
-def test_the_command_finds_the_best_and_scores_it_on_what_was_kept_back(command):
-    arguments = ("--best", "--over", "alpha=0,0.5,1", "--data", "news=@select.csv", "--report", "news=@report.csv")
-    code, printed, _ = command(*arguments)
-    lines = printed.splitlines()
-    assert code == 0 and lines[0].startswith("alpha 0 ") and lines[0].endswith("after 50 sentences")
-    *_, best, answers, kept, domain = lines
-    assert best.startswith("best alpha: ") and "no clear difference" in best
-    assert answers == "180 answers needed, 180 for every value"
-    assert kept.startswith("on the sentences kept back [") and domain.split()[0] == "news" and "60 of report" in domain
-    _, printed, _ = command(*arguments, "--json")
-    found = json.loads(printed)
-    assert [point["alpha"] for point in found["points"]] == [0, 0.5, 1]
-    assert f"best alpha: {found['best']['alpha']:g}, mean {found['best']['mean']:.1%}" in best
-    assert found["report"]["scores"][0]["num_examples"] == 60
-
-
-def test_without_best_the_command_goes_over_every_value(command):
-    code, printed, _ = command("--over", "alpha", "--data", "news=@select.csv", "--json")
-    assert code == 0
-    assert [point["alpha"] for point in json.loads(printed)["points"]] == [round(0.1 * i, 1) for i in range(11)]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--report", "news=@report.csv"], "--report scores the value that --best finds"),
-        (["--alpha", "0", "--over", "alpha=1"], "--alpha and --over both say what to go over"),
-        (["--over", "beta=1"], "RegMean has no parameter 'beta' that is a number. It has: 'alpha'."),
-        (["--alpha", "0,2"], "must be a number in [0, 1]. Got 2.0 instead."),
-        (["--best", "--report", "tweets=@select.csv"], "given to report on tweets are those of news"),
-    ],
-)
-def test_what_cannot_be_swept_is_said_in_one_sentence(command, arguments: list[str], words: str):
-    code, _, message = command("--data", "news=@select.csv", *arguments)
-    assert code == 2 and words in message

@@ -20,7 +20,8 @@ from fusion_ui.cli.application import main
 from fusion_ui.domains.batches import make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import FusionError
-from fusion_ui.evaluation.references import ensemble_of, expert_candidates
+from fusion_ui.evaluation.combined import ensemble_of
+from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.typed_text import answer_examples, read_examples
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
 from fusion_ui.progress import Progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -104,3 +105,23 @@ def test_a_change_of_project_keeps_the_settings_and_takes_the_new_experts():
     assert renewed.methods == ("regmean",), "a method that needs a base stayed chosen without one"
     assert renewed.parameters == settings.parameters and renewed.num_examples == 64
     assert renew_request(replace(settings, methods=("ties",)), project).methods == ("regmean", "simple_mean")
+
+
+def test_a_refusal_is_never_written_over_a_newer_state():
+    session, newer = Session(blank_project(), REQUEST, version=0), threading.Event()
+
+    class Slow(Progress):
+        """Stopping it takes as long as a newer state needs to arrive, if it can."""
+
+        def stop(self) -> None:
+            super().stop()
+            if not newer.is_set():
+                newer.set()
+                arriving.start()
+                arriving.join(0.2)
+
+    arriving = threading.Thread(target=lambda: session.post(OTHER, 2.0))
+    with session.working(0, Slow()):
+        session.refuse(RecipeError("No expert is ticked."), 1.0)
+        arriving.join()
+    assert session.request == OTHER and session.refusal is None and not session.is_stopped

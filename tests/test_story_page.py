@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_page import MEASURED, Server, open_browser, open_tab, wait_for_words, wait_until_up_to_date
+from live_page import Server, open_browser, open_tab, wait_for_words, wait_until_up_to_date
 from plain_transformers import answer_elsewhere
 from playwright.sync_api import Browser, Page
 
 from fusion_ui.projects.project import Project
+from tests.server_process import MEASURED
 
 SENTENCE = "A lovely film, I laughed all evening."
 LABELS = "() => [...document.querySelectorAll('.merge .title b')].map(b => b.textContent)"

@@ -9,18 +9,16 @@ from typing import Any
 
 import httpx
 import pytest
-from served import Server, Visitor
+from served import Server, Visitor, serve
 
 SECRET = b"text,label\nw1 w2 w3,negative\nthe secret sentence of the first,positive\n"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("served"))
-    made.start()
-    yield made
-    made.kill()
-    assert "Traceback" not in made.log, made.log
+    with serve(tmp_path_factory.mktemp("served")) as made:
+        yield made
+        assert "Traceback" not in made.log, made.log
 
 
 @pytest.fixture

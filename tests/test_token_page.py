@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
-
-ROOT = Path(__file__).parent.parent
+from live_page import Server, open_browser
+from playwright.sync_api import Page
 
 
 @pytest.fixture(scope="module")
@@ -23,42 +16,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "tests.tagger_project", str(folder), str(port)]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            assert server.poll() is None, (folder / "log").read_text()
-            try:
-                urlopen(address, timeout=1).read()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield address
-        assert "a handler failed" not in (folder / "log").read_text(), "the server logged a bug"
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-@pytest.fixture(scope="module")
-def page(address: str) -> Iterator[Page]:
-    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+def page(folder: Path) -> Iterator[Page]:
+    with Server(folder, (), module="tests.tagger_project") as server, open_browser() as browser:
         opened, errors = browser.new_page(viewport={"width": 1440, "height": 900}), list[str]()
         opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.goto(address)
-        is_ready = "() => document.querySelector('#status')?.innerText.includes('Up to date')"
-        opened.wait_for_function(is_ready, timeout=120_000)
+        opened.goto(server.address)
+        wait_for(opened, "#status", "Up to date")
         yield opened
         assert errors == []
-        browser.close()
 
 
 def wait_for(page: Page, element: str, words: str) -> None:
@@ -89,7 +54,7 @@ def test_taggers_are_scored_typed_to_and_held_against_each_other(page: Page):
 
 def test_a_person_brings_a_tagger_and_a_conll_file(page: Page, folder: Path):
     page.locator("#own button").first.click()
-    files = [path for path in sorted((folder / "new").iterdir()) if path.name != "README.md"]
+    files = [path for path in sorted((folder / "data" / "new").iterdir()) if path.name != "README.md"]
     page.locator("#own-model-files input[type=file]").set_input_files(files)
     page.locator("#own-model-files").get_by_text(files[-1].stem[:5]).first.wait_for()
     page.locator("#own-name input, #own-name textarea").first.fill("mine")
@@ -97,7 +62,7 @@ def test_a_person_brings_a_tagger_and_a_conll_file(page: Page, folder: Path):
     wait_for(page, "#own-message", "Added mine: BertForTokenClassification")
     assert "It knows I-PER and no B-PER" in page.inner_text("#own-message")
     page.get_by_role("tab", name="Data").click()
-    page.locator("#own-data input[type=file]").set_input_files(folder / "new.conll")
+    page.locator("#own-data input[type=file]").set_input_files(folder / "data" / "new.conll")
     wait_for(page, "#own-message", "'text' holds words and 'label' a label for each. Labels: ")
     page.locator("#own-domain-name input, #own-domain-name textarea").first.fill("mine")
     page.locator("#own-add-data").click()

@@ -15,7 +15,8 @@ from transformers import pipeline
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.errors import DomainError
 from fusion_ui.evaluation.candidates import checkpoint_candidate
-from fusion_ui.evaluation.references import ensemble_of, expert_candidates
+from fusion_ui.evaluation.combined import ensemble_of
+from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.typed_text import MAX_CHARACTERS, MAX_EXAMPLES, Example, answer_examples, read_examples
 from fusion_ui.merging.recipe import parse_recipe, read_recipe
 from fusion_ui.progress import Progress
@@ -104,6 +105,12 @@ def test_every_head_answers_for_itself_where_experts_keep_theirs(workspace: Work
     assert [model["chosen"] < 2 for model in example["models"]] == [True, False]
     assert example["models"][0]["probabilities"][2:] == [None] * 3
     json.dumps(found.describe(), allow_nan=False)
+
+
+def test_without_a_model_nobody_answers(workspace: Workspace, recipe: Path):
+    evaluation = workspace.evaluation_of([], workspace.plan(read_recipe(recipe)))
+    with pytest.raises(DomainError, match="No model is there to answer"):
+        answer_examples([Example("w1")], [], evaluation, Progress())
 
 
 def test_an_evaluation_with_sentences_of_its_own_is_left_as_it_is(workspace: Workspace, tmp_path: Path):

@@ -7,7 +7,6 @@ import pandas as pd
 from benchmarks.protocol.pairwise import COMPARED
 from benchmarks.protocol.section import Section, markdown
 from benchmarks.protocol.study import Study
-from fusion_ui.evaluation.experiments import Experiment
 from fusion_ui.evaluation.growth import run_growth
 from fusion_ui.merging.subsets import prefix_recipes
 from fusion_ui.methods import find_method
@@ -37,11 +36,7 @@ def run(study: Study) -> Section:
 
 def score_growth(study: Study, method: str) -> pd.DataFrame:
     """The rows of every number of experts under one method."""
-    whole = study.write_recipe(f"growth-{method}", study.recipe(method, study.shipped))
-    plans = {names: study.workspace.plan(part) for names, part in prefix_recipes(whole).items()}
-    merges = {names: study.workspace.candidate(plan) for names, plan in plans.items()}
-    experts = {name: study.single(name, model) for name, model in study.shipped.items()}
-    experiment = Experiment(merges, experts, {name: name for name in experts}, study.report)
+    experiment = study.experiment("growth", method, prefix_recipes)
     return growth_table(run_growth(experiment, study.trainer.progress, has_ensemble=True))
 
 

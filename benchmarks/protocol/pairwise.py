@@ -6,7 +6,6 @@ import pandas as pd
 
 from benchmarks.protocol.section import Section, markdown
 from benchmarks.protocol.study import Study
-from fusion_ui.evaluation.experiments import Experiment
 from fusion_ui.evaluation.pairs import run_pairs
 from fusion_ui.merging.subsets import pair_recipes
 from fusion_ui.methods import find_method
@@ -36,11 +35,7 @@ def run(study: Study) -> Section:
 
 def score_pairs(study: Study, method: str) -> pd.DataFrame:
     """The rows of every pair under one method."""
-    whole = study.write_recipe(f"pairs-{method}", study.recipe(method, study.shipped))
-    plans = {names: study.workspace.plan(part) for names, part in pair_recipes(whole).items()}
-    merges = {names: study.workspace.candidate(plan) for names, plan in plans.items()}
-    experts = {name: study.single(name, model) for name, model in study.shipped.items()}
-    experiment = Experiment(merges, experts, {name: name for name in experts}, study.report)
+    experiment = study.experiment("pairs", method, pair_recipes)
     return pair_table(run_pairs(experiment, study.trainer.progress), study.titles)
 
 

@@ -18,7 +18,9 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.domain import Domain
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, checkpoint_candidate
 from fusion_ui.evaluation.combined import ensemble_of
+from fusion_ui.evaluation.experiments import Experiment
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
+from fusion_ui.merging.subsets import Names
 from fusion_ui.methods import find_method
 from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project, read_split
@@ -128,6 +130,20 @@ class Study:
     def ensemble(self, models: Models) -> Candidate:
         """All of them together."""
         return ensemble_of([self.single(name, model) for name, model in models.items()])
+
+    def experiment(
+        self, what: str, method: str, choose: Callable[[MergeRecipe], Mapping[Names, MergeRecipe]]
+    ) -> Experiment:
+        """Merges of some of the project's own experts, and each of these by itself.
+
+        Args:
+            what: under which name the recipe of all of them is written.
+            choose: from that recipe to those of some of its experts.
+        """
+        recipes = choose(self.write_recipe(f"{what}-{method}", self.recipe(method, self.shipped)))
+        merges = {names: self.workspace.candidate(self.workspace.plan(part)) for names, part in recipes.items()}
+        experts = {name: self.single(name, model) for name, model in self.shipped.items()}
+        return Experiment(merges, experts, {name: name for name in experts}, self.report)
 
     def score(self, candidate: Candidate, domains: Collection[str] | None = None) -> dict[str, float]:
         """Domain name -> the share of its sentences that are answered as their label says."""

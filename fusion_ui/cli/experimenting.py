@@ -102,7 +102,8 @@ def growth(
 def _make_experiment(whole: Any, recipes: Mapping[tuple[str, ...], Any], read_domains: Callable[..., Any]) -> Any:
     """The merges of some of the experts of `whole`, to be scored on what `read_domains` gives for these models."""
     from fusion_ui.domains.checks import describe_overlaps
-    from fusion_ui.evaluation.experiments import Experiment, expert_candidates
+    from fusion_ui.evaluation.experiments import Experiment
+    from fusion_ui.evaluation.references import expert_candidates
     from fusion_ui.merging.subsets import plain_recipe
 
     workspace = open_workspace()

@@ -89,7 +89,8 @@ def _find_other(
     """What the merge is held against: its title, and who answers each domain."""
     from fusion_ui.checkpoints.finding import find_checkpoint
     from fusion_ui.evaluation.candidates import checkpoint_candidate
-    from fusion_ui.evaluation.references import ensemble_of, expert_candidates
+    from fusion_ui.evaluation.combined import ensemble_of
+    from fusion_ui.evaluation.references import expert_candidates
     from fusion_ui.sources.local import is_directory
 
     experts = expert_candidates(plan)

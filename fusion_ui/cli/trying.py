@@ -27,7 +27,8 @@ def try_it(
     parameters: Set = None,
 ) -> None:
     """What a merge, its experts and their ensemble say to sentences, with probabilities, side by side."""
-    from fusion_ui.evaluation.references import ensemble_of, expert_candidates
+    from fusion_ui.evaluation.combined import ensemble_of
+    from fusion_ui.evaluation.references import expert_candidates
     from fusion_ui.evaluation.typed_text import answer_examples, read_examples
 
     given = [" ".join(text.splitlines()) for text in sentences] if sentences else [sys.stdin.read()]

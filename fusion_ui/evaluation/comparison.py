@@ -49,12 +49,13 @@ class CandidateScores:
         return all(metrics.get(score.domain) == score.metric for score in self.scores)
 
     def relative_to(self, own: Mapping[str, float]) -> CandidateScores:
-        """As shares of what others score, taken as exact: 1 is as good. Domains that `own` does not name are left out.
+        """As shares of what others score, taken as exact: 1 is as good. Domains that `own` does not name are left out,
+        and those where it is not above 0, such as a correlation the wrong way round: no share of it means anything.
 
         Args:
             own: domain name -> score, such as that of the domain's own expert.
         """
-        known = [(score, own[score.domain]) for score in self.scores if own.get(score.domain)]
+        known = [(score, own[score.domain]) for score in self.scores if own.get(score.domain, 0.0) > 0]
         scaled = (replace(s, value=s.value / by, low=s.low / by, high=s.high / by) for s, by in known)
         return replace(self, scores=tuple(scaled))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, checkpoint_candidate
+from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.evaluation.comparison import CandidateScores, score_candidate
 from fusion_ui.evaluation.paired import Judged, judge
-from fusion_ui.merging.plan import MergePlan
 from fusion_ui.merging.subsets import Names
 from fusion_ui.progress import Progress
 
@@ -64,13 +63,3 @@ class Experiment:
             score_candidate(candidate, logits, self.evaluation, in_domain),
             {d.domain.name: judge(d, logits[d.domain.name]) for d in candidate.answered(self.evaluation)},
         )
-
-
-def expert_candidates(plan: MergePlan) -> dict[str, SingleModel]:
-    """Each of a plan's experts by itself, under the label names that the recipe gives it."""
-    return {
-        expert.name: checkpoint_candidate(
-            f"expert {expert.name}", f"Expert {expert.name}", expert, skeleton=plan.experts[0], labels=entry.labels
-        )
-        for entry, expert in zip(plan.recipe.experts, plan.experts, strict=True)
-    }

@@ -69,7 +69,8 @@ def metric_difference(first: Sequence[Judged], second: Sequence[Judged]) -> Diff
         for sign, a, b in zip(signs, first, second, strict=True)
     ]
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    low, high = torch.stack(resampled).mean(0).quantile(ends).tolist()
+    # A resample may hold nothing that a metric counts, such as sentences of which no word was read.
+    low, high = torch.stack(resampled).mean(0).nanquantile(ends).tolist()
     return Difference(value, min(low, value), max(high, value))
 
 

@@ -1,11 +1,8 @@
-"""What a merge is held against: its experts by themselves, and all of them together."""
+"""What a merge is held against: its experts by themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fusion_ui.evaluation.candidates import SingleModel, checkpoint_candidate
-from fusion_ui.evaluation.combined import Ensemble
 from fusion_ui.merging.plan import MergePlan
 
 
@@ -17,9 +14,3 @@ def expert_candidates(plan: MergePlan) -> dict[str, SingleModel]:
         )
         for entry, model in zip(plan.recipe.experts, plan.experts, strict=True)
     }
-
-
-def ensemble_of(members: Sequence[SingleModel]) -> Ensemble:
-    """The mean of their logits."""
-    key = "ensemble " + " ".join(member.key for member in members)
-    return Ensemble("ensemble", "Ensemble", key, members[0].color, True, tuple(members))

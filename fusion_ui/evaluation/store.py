@@ -16,8 +16,8 @@ from torch import Tensor
 from fusion_ui.sources.files import mark_used, replace_file, trim_directory
 
 LOGGER = logging.getLogger("fusion_ui")
-MAX_IN_MEMORY = 20_000
-"""Runs of logits kept in memory; one takes a few kilobytes."""
+MAX_BYTES_IN_MEMORY = 256 << 20
+"""Of all runs of logits. One takes a few kilobytes where texts have labels, and megabytes where each word has."""
 VERSION = 1
 """Part of every key: raise it when the same model and text would give other logits than before."""
 WRITES_BETWEEN_TRIMS = 1_000
@@ -31,11 +31,14 @@ class LogitsMemory:
 
     def __init__(self) -> None:
         self._memory: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._num_bytes = 0
         self._lock = threading.Lock()
 
     def get(self, model: str, domain: str) -> Float[Tensor, "example ..."] | None:
         """The longest known run of logits; None if nothing is known."""
         with self._lock:
+            if (model, domain) in self._memory:
+                self._memory.move_to_end((model, domain))
             return self._memory.get((model, domain))
 
     def put(self, model: str, domain: str, logits: Float[Tensor, "example ..."], is_complete: bool) -> None:
@@ -48,9 +51,12 @@ class LogitsMemory:
             known = self._memory.get((model, domain))
             if known is not None and len(known) >= len(logits):
                 return False
+            self._num_bytes += logits.nbytes - (0 if known is None else known.nbytes)
             self._memory[model, domain] = logits
-            while len(self._memory) > MAX_IN_MEMORY:
-                self._memory.popitem(last=False)
+            self._memory.move_to_end((model, domain))
+            while self._num_bytes > MAX_BYTES_IN_MEMORY and len(self._memory) > 1:  # the newest is about to be read
+                _, oldest = self._memory.popitem(last=False)
+                self._num_bytes -= oldest.nbytes
             return True
 
 

@@ -118,6 +118,7 @@ def answer_examples(
         evaluation: whose tokenizer and labels are used; its domains are not.
 
     Raises:
+        DomainError: nobody can answer.
         StoppedError: `progress` was stopped.
     """
     tokenizer, label_names = evaluation.tokenizer, unite_labels([*evaluation.labels.values()])
@@ -137,6 +138,8 @@ def answer_examples(
         for encoded in typed
         if model.answers(encoded) and (encoded.task.has_ensemble or not isinstance(model, Ensemble))
     ]
+    if not asked:
+        raise DomainError("No model is there to answer. Compare a method, or show the experts.")
     models, answers, found = [], [], []
     for i, (model, encoded) in enumerate(asked):
         part = progress.part(i / len(asked), (i + 1) / len(asked))

@@ -117,7 +117,6 @@ def _metadata(plan: MergePlan, numbers: Sequence[DomainNumbers], licence: str | 
 
 def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], licences: Sequence[str]) -> str:
     method, names = type(plan.method), [plain(expert.name) for expert in plan.experts]
-    task = find_task(plan.experts[0].config)
     settings = ", ".join(f"{name} = {value}" for name, value in vars(plan.method).items()) or "none"
     if plan.layer_scaling:
         settings += f"; then {plan.layer_scaling.describe()} by depth ([paper](https://arxiv.org/abs/2410.17146))"

@@ -84,8 +84,9 @@ class HistoryStore:
     def _write(self, name: str, events: Sequence[Event], history: History) -> None:
         path = self._path(name)
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lines = _encode(events)
         size = path.stat().st_size if path.is_file() else 0
+        # A file that was trimmed away while its visitor is here begins with all that is known.
+        lines = _encode(events if size else history.as_events())
         if size + len(lines) > MAX_FILE_BYTES:
             with replace_file(path) as temporary:
                 temporary.write_bytes(_encode(history.as_events()))

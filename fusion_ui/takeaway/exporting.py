@@ -10,6 +10,7 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.domain import Domain
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, SingleModel, checkpoint_candidate
 from fusion_ui.evaluation.combined import OwnHeads
+from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.scores import DomainScore
 from fusion_ui.merging.export import own_directories
 from fusion_ui.merging.merge import MergedModel
@@ -59,15 +60,14 @@ def score_export(
 ) -> list[DomainNumbers]:
     """Score an exported merge, from its files, and each domain's own expert: the numbers of ``fusion-ui evaluate``."""
     evaluation = workspace.evaluation_of(scoring.domains, plan, scoring.owners)
-    experts = {expert.name: number for number, expert in enumerate(plan.experts)}
-    whole, numbers = progress.part(0, 0.6), list[DomainNumbers]()
+    experts, whole, numbers = expert_candidates(plan), progress.part(0, 0.6), list[DomainNumbers]()
     scores = _score(workspace, exported_candidate(plan, out, scoring.owners), evaluation, scoring.owners, whole)
     for done, (encoded, score) in enumerate(zip(evaluation.domains, scores, strict=True)):
         owner, own = scoring.owners.get(encoded.domain.name, ""), None
         if owner in experts:
             part = replace(evaluation, domains=(encoded,))
             share = progress.part(0.6 + 0.4 * done / len(scores), 0.6 + 0.4 * (done + 1) / len(scores))
-            (own,) = _score(workspace, expert_candidate(plan, experts[owner]), part, scoring.owners, share)
+            (own,) = _score(workspace, experts[owner], part, scoring.owners, share)
         numbers.append(DomainNumbers(encoded.domain.title or score.domain, score, owner if own else "", own))
     return numbers
 
@@ -84,13 +84,6 @@ def exported_candidate(plan: MergePlan, out: Path, owners: Mapping[str, str]) ->
         return saved("merge", out)
     members = tuple(saved(e.name, out / name) for e, name in zip(plan.experts, own, strict=True))
     return OwnHeads("merge", title, " ".join(m.key for m in members), method.color, False, members, owners)
-
-
-def expert_candidate(plan: MergePlan, number: int) -> Candidate:
-    """One of the experts, its labels under the names that the recipe gives them."""
-    expert, labels = plan.experts[number], plan.recipe.experts[number].labels
-    name = expert.name
-    return checkpoint_candidate(f"expert {name}", f"Expert {name}", expert, skeleton=plan.experts[0], labels=labels)
 
 
 def _score(

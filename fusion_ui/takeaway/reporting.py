@@ -8,6 +8,7 @@ from datetime import date
 from fusion_ui.domains.domain import Domain
 from fusion_ui.evaluation.comparison import CandidateScores
 from fusion_ui.evaluation.guessing import CHANCE, MAJORITY
+from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.scores import metric_of
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.accuracy import accuracy_figure
@@ -15,7 +16,6 @@ from fusion_ui.plots.style import Figure
 from fusion_ui.progress import Progress
 from fusion_ui.results.report import Report, render_report
 from fusion_ui.results.table import tidy_table
-from fusion_ui.takeaway.exporting import expert_candidate
 from fusion_ui.workspace import Workspace
 
 
@@ -24,7 +24,7 @@ def evaluate_for_report(
 ) -> list[CandidateScores]:
     """Complete scores of a merge and of each of its experts on every domain, and of what needs no model."""
     evaluation, last = workspace.evaluation_of(domains, plan), dict[str, CandidateScores]()
-    candidates = [workspace.candidate(plan), *(expert_candidate(plan, i) for i in range(len(plan.experts)))]
+    candidates = [workspace.candidate(plan), *expert_candidates(plan).values()]
     candidates += [guess for guess in (MAJORITY, CHANCE) if guess.answered(evaluation)]
     for row in workspace.evaluate(candidates, evaluation, [e.name for e in plan.experts], progress):
         last[row.candidate.name] = row

@@ -115,6 +115,7 @@ class TokenClassification(Task):
     def explain(self, text: str, answer: str) -> str:
         """The words that have a label other than O, each with it: ``Ada B-PER Lovelace I-PER · London B-LOC``."""
         runs: list[list[str]] = [[]]
+        # An answer ends with the last word that was read, so there may be fewer tags than words.
         for word, tag in zip(split_items(text), split_items(answer), strict=False):
             if tag.upper() != OUTSIDE and tag != UNREAD:
                 runs[-1].append(f"{word} {tag}")

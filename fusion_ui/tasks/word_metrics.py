@@ -41,6 +41,7 @@ def _count_entities(tags: tuple[str, ...], rows: Tensor, targets: Sequence[Tags]
     kinds = entity_kinds(tags)
     counts = []
     for answer, read, target in zip(find_answers(rows).tolist(), is_read(rows).tolist(), targets, strict=True):
+        # Rows are as long as the sentence with most words that were answered together, and a target as its own.
         true = find_entities(tuple(tags[i] for i, known in zip(target, read, strict=False) if known))
         found = find_entities(tuple(tags[i] for i, known in zip(answer, read, strict=True) if known))
         parts = [Counter(kind for kind, _, _ in part) for part in (true & found, found - true, true - found)]

@@ -10,9 +10,10 @@ from typing import Any
 import gradio as gr
 
 from fusion_ui.errors import RecipeError, StoppedError
-from fusion_ui.evaluation.experiments import Experiment, expert_candidates
+from fusion_ui.evaluation.experiments import Experiment
 from fusion_ui.evaluation.growth import run_growth
 from fusion_ui.evaluation.pairs import run_pairs
+from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.merging.recipe import MergeRecipe
 from fusion_ui.merging.subsets import Names, pair_recipes, plain_recipe, prefix_recipes
 from fusion_ui.plots.growth import growth_figure

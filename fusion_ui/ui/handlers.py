@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ import pandas as pd
 
 from fusion_ui.errors import FusionError, StoppedError, StorageError
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
-from fusion_ui.execution import Job
+from fusion_ui.execution import Job, Recent
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.plots.style import Figure
 from fusion_ui.progress import Progress
@@ -40,7 +39,7 @@ TABLE_SECONDS = 1.0
 SETTLE_SECONDS = 0.05
 """How long a state of the controls must stand before a merge for it begins. What is known is drawn at once."""
 MAX_EVALUATIONS = 16
-"""Tokenised splits of projects kept in memory."""
+"""Tokenised splits of projects kept in memory, those asked for last."""
 
 Drawing = tuple[Any, Any, Any, Any, Any]
 """Figure, curve, best value, numbers and status; `gr.skip()` for what stays."""
@@ -59,7 +58,7 @@ class Handlers:
             for at_once in (settings.max_jobs, settings.max_long_jobs)
         )
         self.rehearsals = Rehearsals(settings, project)
-        self._evaluations: OrderedDict[tuple[Project, str, str], Evaluation] = OrderedDict()
+        self._evaluations: Recent[Evaluation] = Recent(MAX_EVALUATIONS)
         self.curves = Curves(workspace, self.evaluation)
 
     def evaluation(self, project: Project, split: str, metric: str = "") -> Evaluation:
@@ -69,12 +68,7 @@ class Handlers:
             metric: as a request has it.
         """
         key = project, split, metric
-        found = self._evaluations.get(key)
-        if found is None:
-            found = self._evaluations[key] = project_evaluation(self.workspace, *key)
-            while len(self._evaluations) > MAX_EVALUATIONS:
-                self._evaluations.popitem(last=False)
-        return found
+        return self._evaluations.get_or_make(key, lambda: project_evaluation(self.workspace, *key))
 
     def post(self, request: FuseRequest, session_id: str | None, sent: float | None = None) -> None:
         """Check the controls and put their state into the visitor's mailbox.

@@ -121,8 +121,8 @@ class Session:
 
     def show(self, project: Project, request: FuseRequest) -> None:
         """Change to a project, or to another state of it. What is being fetched goes on."""
-        self._halt()
         with self._lock:
+            self._halt()
             self.project, self.request, self.version = project, request, self.version + 1
             self.shown, self.curve, self.curve_family, self.curve_levels = {}, {}, "", {}
             self.looks = {}
@@ -146,24 +146,22 @@ class Session:
     def refuse(self, error: FusionError, sent: float | None = None) -> None:
         """The controls say something impossible: stop, and keep the reason for whoever draws next."""
         with self._lock:
-            if not self._is_newest(sent):
-                return
-        self._halt()
-        self.refusal = error
+            if self._is_newest(sent):  # and nothing newer comes in between
+                self._halt()
+                self.refusal = error
 
     def stop(self) -> None:
         """Stop everything that runs for this visitor, and start nothing until a control moves."""
-        self._halt()
         with self._lock:
+            self._halt()
             for job in self._fetches:
                 job.stop()
 
     def _halt(self) -> None:
-        """Stop merging and evaluating."""
-        with self._lock:
-            self.version, self.is_stopped = self.version + 1, True
-            for work in [*self._working, *self._jobs.values()]:
-                work.stop()
+        """Stop merging and evaluating. Whoever calls it holds the lock."""
+        self.version, self.is_stopped = self.version + 1, True
+        for work in [*self._working, *self._jobs.values()]:
+            work.stop()
 
     @contextmanager
     def fetching(self, job: Stoppable) -> Iterator[Stoppable]:

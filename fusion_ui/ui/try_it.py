@@ -31,6 +31,8 @@ class Trying(LongWork):
         version, request = session.version, session.request
         if session.refusal is not None or session.is_stopped or not session.project.is_complete:
             return
+        if self.handlers.rehearsals.is_due(session.project, request):
+            return
         comparison = compare(
             self.workspace, session.project, request, self.handlers.evaluation(session.project, "report")
         )
