@@ -160,7 +160,7 @@ def test_the_heat_map_is_valid_and_draws_labels_as_text():
     go.Figure(confusion_figure(None))
     (trace,) = figure["data"]
     assert trace["z"] == [[0.75, 0.25], [0, 0]] and trace["text"] == [["3", "1"], ["0", "0"]]
-    assert figure["layout"]["yaxis"]["ticktext"][0].startswith("&lt;b&gt;bad&lt;/b&gt;<br>recall 75.0 %<br>[")
+    assert figure["layout"]["yaxis"]["ticktext"][0].startswith("&lt;b&gt;bad&lt;/b&gt;<br>recall 75.0 % [")
     assert figure["layout"]["yaxis"]["ticktext"][1].endswith("<br>no example")
     assert "<b>" not in json.dumps(figure)
 

@@ -43,13 +43,7 @@ def confusion_figure(confusion: Confusion | None) -> Figure:
     return new_figure(
         max(LEAST_HEIGHT, AXIS_HEIGHT + ROW_HEIGHT * len(labels)),
         [trace] if confusion else [],
-        xaxis=axis
-        | {
-            "autotickangles": [0, -60],
-            "ticktext": shown,
-            "title": {"text": "answered", "standoff": 6},
-            "visible": bool(confusion),
-        },
+        xaxis=axis | {"ticktext": shown, "title": {"text": "answered", "standoff": 6}, "visible": bool(confusion)},
         yaxis=axis
         | {"ticktext": rows, "title": {"text": "true label"}, "autorange": "reversed", "visible": bool(confusion)},
     )
@@ -59,7 +53,7 @@ def _recall(recall: tuple[float, float, float] | None) -> str:
     if recall is None:
         return "no example"
     value, low, high = (f"{100 * part:.1f}" for part in recall)
-    return f"recall {value} %<br>[{low}, {high}]"
+    return f"recall {value} % [{low}, {high}]"
 
 
 def _cut(label: str) -> str:
