@@ -70,7 +70,7 @@ def _shorten(evaluation: Evaluation) -> Evaluation:
     for encoded in evaluation.domains:
         domain = encoded.domain
         part = replace(domain, texts=domain.texts[:NUM_SENTENCES], labels=domain.labels[:NUM_SENTENCES])
-        domains.append(encode_domain(part, evaluation.tokenizer, evaluation.label_names))
+        domains.append(encode_domain(part, encoded.task, evaluation.tokenizer, evaluation.label_names))
     return replace(evaluation, domains=tuple(domains), store=LogitsMemory())
 
 

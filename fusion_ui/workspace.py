@@ -213,8 +213,8 @@ class Workspace:
         candidates = {value: self.candidate(plans[value], is_passing=True) for value in plans}
         unknown = [plans[value] for value in plans if not candidates[value].is_known(evaluation)]
         first = first if plan.method.can_prepare() else None
-        with self._preparations.made_for(unknown, progress):
-            yield from sweep_values(candidates, evaluation, in_domain, progress, first)
+        sharing = self._preparations.made_for(unknown, progress)
+        yield from sweep_values(candidates, evaluation, in_domain, progress, sharing, first)
 
     def find_best(
         self,

@@ -99,9 +99,15 @@ def fill(handlers: Handlers) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 def test_the_whole_curve_fills_and_then_what_it_is_compared_with(handlers: Handlers):
     session, workspace, seen = handlers.sessions.get(VISITOR), handlers.workspace, []
-    for _ in handlers.fill_curve(VISITOR):
+    for figure, _ in handlers.fill_curve(VISITOR):
         done = sum(row.is_complete for row in session.curve.values())
         seen.append((len(session.curve), done, len(session.curve_levels)))
+        if (
+            isinstance(figure, dict)
+            and "data" in figure
+            and sum(n.startswith("expert") for n in session.curve_levels) < 3
+        ):
+            assert "own experts" not in {trace["name"] for trace in figure["data"]}, "the mean of some experts alone"
     assert seen[-1] == (21, 21, 5), "simple mean, ensemble and three experts"
     assert seen == sorted(seen), "levels before the curve was done"
     assert (21, 0, 0) in seen, "no value answers everything before every value answered a little"

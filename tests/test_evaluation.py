@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,3 +293,38 @@ def test_a_sweep_gives_each_value_once_and_complete(workspace, checkpoints, tmp_
     assert all(scores.is_complete for _, scores in found)
     single = list(workspace.evaluate([workspace.candidate(plan.with_parameters(alpha=0.5))], evaluation, []))[-1]
     assert single.scores == found[1][1].scores
+
+
+@pytest.mark.parametrize("order", [[0.0, 1.0, 0.5], [0.9, 0.0]])
+def test_the_first_point_of_a_sweep_does_not_wait_for_what_the_others_share(
+    workspace, checkpoints, tmp_path: Path, monkeypatch, order
+):
+    data = str(write_data(tmp_path / "data.csv"))
+    experts = [{"name": c.name, "model": str(c.directory), "calibration": {"data": data}} for c in checkpoints]
+    plan = workspace.plan(parse_recipe({"method": "regmean", "experts": experts}))
+    evaluation, shared = workspace.evaluation(DOMAINS, checkpoints[0]), []
+    made_for = workspace._preparations.made_for
+
+    @contextmanager
+    def watched(plans, progress):
+        with made_for(plans, progress):
+            shared.append("made")
+            yield
+        shared.append("let go")
+
+    monkeypatch.setattr(workspace._preparations, "made_for", watched)
+    rows = workspace.sweep(plan, "alpha", order, evaluation, [], first=8)
+    value, scores = next(rows)
+    assert value == order[0] and not scores.is_complete and not shared
+    value, _ = next(rows)
+    assert value == order[1] and shared == ["made"], "the others come from one factorisation"
+    complete = {value: scores for value, scores in rows if scores.is_complete}
+    assert [*complete] == order and shared == ["made", "let go"]
+    merged = workspace.candidate(plan.with_parameters(alpha=order[0]))
+    [single] = [s for s in workspace.evaluate([merged], evaluation, []) if s.is_complete]
+    assert single.scores == complete[order[0]].scores
+
+    last = plan.with_parameters(alpha=0.3)
+    next(iter(workspace.sweep(last, "alpha", [*order, 0.3], evaluation, [], first=8)))
+    assert [v for v, _ in workspace.sweep(last, "alpha", [*order, 0.3], evaluation, [], first=8)] == [*order, 0.3, 0.3]
+    assert shared == ["made", "let go"], "one value alone shares nothing"

@@ -30,9 +30,11 @@ from fusion_ui.merging.recipe import parse_recipe, read_recipe
 from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project, read_split
 from fusion_ui.results.card import model_card, plain
+from fusion_ui.results.licences import Terms, read_terms
 from fusion_ui.settings import Settings
 from fusion_ui.sources.archive import zip_directory
 from fusion_ui.sources.files import sha256_of
+from fusion_ui.sources.hub_access import BY_TOKEN
 from fusion_ui.takeaway.exporting import Scoring, exported_candidate, take_away
 from fusion_ui.takeaway.packing import pack
 from fusion_ui.tasks.metrics import wilson_interval
@@ -116,7 +118,7 @@ def test_a_card_shows_texts_from_people_as_text_and_no_path(planned: Callable[..
     card = ModelCard(model_card(plan))
     assert "<script" not in card.content and "\\*\\*b" in card.text and str(tmp_path) not in card.content
     assert "{count}" not in card.content and "\\{\\{z" in card.text
-    assert "No licence is known of" in card.content and card.data.base_model is None
+    assert card.content.count("states no licence: ask its author") == 2 and card.data.base_model is None
     assert plain("a\nb") == "a b" and len(plain("x" * 500)) == 80
 
 
@@ -130,7 +132,36 @@ def test_licences_are_those_of_the_experts_cards(planned: Callable[..., Any], tm
     places[1].write_text("---\nlicense: mit\n---\n")
     assert ModelCard(model_card(plan)).data.license == "mit"
     places[1].write_text("---\nlicense: [\n---\n")
-    assert "not readable in its card" in model_card(plan)
+    assert "not readable in its card" in model_card(plan) and "cannot be read: look up its licence" in model_card(plan)
+
+
+def test_a_card_says_who_accepted_a_gated_models_terms_and_what_an_adapters_base_states(
+    planned: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _, plan = planned()
+    for i, entry in enumerate(("extra_gated_prompt: Sign here", "tags: [x]")):
+        (tmp_path / "experts" / f"expert{i}" / "README.md").write_text(f"---\nlicense: mit\n{entry}\n---\n")
+    card = ModelCard(model_card(plan))
+    sentence = "is gated: its terms were accepted by whoever downloaded it"
+    assert card.content.count(sentence) == 1 and card.data.license == "mit"
+
+    (tmp_path / "base.md").write_text("---\nlicense: <b>gpl</b>\n---\n")
+    found = {"owner/base": tmp_path / "base.md"}
+    monkeypatch.setattr("fusion_ui.results.licences.find_cached_card", lambda name, commit: found.get(name))
+    commit = "0" * 40
+    plan = replace(plan, experts=tuple(replace(e, base=f"owner/base@{commit}") for e in plan.experts))
+    card = ModelCard(model_card(plan))
+    assert "The adapters' base model owner/base stands under the licence &lt;b&gt;gpl&lt;/b&gt;." in card.content
+    assert card.data.license is None, "the base does not stand under the adapters' licence"
+    (tmp_path / "base.md").write_text("---\nlicense: mit\n---\n")
+    assert ModelCard(model_card(plan)).data.license == "mit"
+    found.clear()
+    assert "base model owner/base states no licence that could be read here" in model_card(plan)
+
+    fetched = tmp_path / BY_TOKEN / "0f" / "snapshot"
+    fetched.parent.mkdir(parents=True)
+    (tmp_path / "experts" / "expert1").rename(fetched)
+    assert read_terms(Checkpoint("b", fetched, "owner/b", commit)) == Terms("mit", is_gated=True)
 
 
 def test_the_base_that_every_adapter_was_folded_into_is_named(planned: Callable[..., Any]):

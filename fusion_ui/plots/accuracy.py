@@ -11,7 +11,7 @@ from fusion_ui.plots.style import MARGIN, PATTERNS, SYMBOLS, Figure, escape_text
 from fusion_ui.tasks import metric_title
 
 LINES = {"own expert": "dot", "multi-task": "dash", "majority": "dashdot", "chance": "longdash"}
-HEIGHT = 380
+HEIGHT = 470
 
 
 def accuracy_figure(

@@ -37,7 +37,7 @@ def growth_figure(frame: pd.DataFrame, domains: Mapping[str, str], order: Sequen
         # A little apart, so that no interval hides another.
         trace["x"] = [x + APART * (i - (len(domains) - 1) / 2) for x in trace["x"]]
         trace |= {"marker": {"size": 8, "symbol": symbols}, "legendgroup": name}
-        trace["error_y"] |= {"thickness": 1, "color": fade(color, 0.4)}
+        trace["error_y"] |= {"thickness": 1.5, "color": fade(color, 0.75)}
         traces.append(trace)
         for own in rows.get(("own expert", name), ()):
             traces.append(_own_line(own, trace, span))

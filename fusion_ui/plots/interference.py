@@ -8,7 +8,7 @@ import math
 import pandas as pd
 
 from fusion_ui.plots.layers import LEAST_HEIGHT, QUANTITIES, ROW_HEIGHT
-from fusion_ui.plots.style import CELL_INK, Figure, new_figure
+from fusion_ui.plots.style import CELL_INK, Figure, escape_text, new_figure
 
 MAX_NAME = 24
 """Characters of an expert's name on the axis."""
@@ -31,7 +31,7 @@ def interference_figure(frame: pd.DataFrame, quantity: str) -> Figure:
     trace = {
         "type": "heatmap",
         "x": [f"{_plain(first)} · {_plain(second)}" for first, second in pairs],
-        "y": places,
+        "y": [escape_text(place) for place in places],
         "z": values,
         "text": [["" if v is None else f"{v:{about.format}}" for v in row] for row in values],
         "texttemplate": "%{text}",
@@ -48,7 +48,7 @@ def interference_figure(frame: pd.DataFrame, quantity: str) -> Figure:
     return new_figure(
         max(LEAST_HEIGHT, 110 + ROW_HEIGHT * len(places)),
         [trace],
-        xaxis={"type": "category", "tickangle": -35, "showgrid": False, "automargin": True},
+        xaxis={"type": "category", "autotickangles": [0, -35], "showgrid": False, "automargin": True},
         yaxis={"type": "category", "autorange": "reversed", "showgrid": False, "automargin": True},
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fusion_ui.plots.style import CELL_INK, Figure, new_figure
+from fusion_ui.plots.style import CELL_INK, Figure, escape_text, new_figure
 
 ROW_HEIGHT, LEAST_HEIGHT = 24, 240
 # Told apart by lightness, and across zero by hue as well, by colour-blind eyes too; light enough for dark numbers.
@@ -62,7 +62,7 @@ def layers_figure(frame: pd.DataFrame, quantity: str) -> Figure:
     for row in shown:
         place = "head" if math.isnan(row["layer"]) else f"{row['stack'] if has_stacks else 'layer'} {row['layer']:.0f}"
         value = row[quantity]
-        numbers = cells.setdefault((place, row["kind"] or "other"), [])
+        numbers = cells.setdefault((escape_text(place), escape_text(row["kind"] or "other")), [])
         numbers += [] if value is None or math.isnan(value) else [value]
     rows, columns = ([*dict.fromkeys(place[i] for place in cells)] for i in (0, 1))
     # Of several matrices in one place, as in an architecture whose names say little, the largest shows.
@@ -91,6 +91,6 @@ def layers_figure(frame: pd.DataFrame, quantity: str) -> Figure:
     return new_figure(
         max(LEAST_HEIGHT, 110 + ROW_HEIGHT * len(rows)),
         [trace],
-        xaxis={"type": "category", "tickangle": -50, "showgrid": False, "automargin": True},
+        xaxis={"type": "category", "autotickangles": [0, -50], "showgrid": False, "automargin": True},
         yaxis={"type": "category", "autorange": "reversed", "showgrid": False, "automargin": True},
     )

@@ -68,7 +68,7 @@ def pairs_figure(frame: pd.DataFrame, experts: Mapping[str, str], quantity: str,
     return new_figure(
         max(LEAST_HEIGHT, 80 + ROW_HEIGHT * len(experts)),
         [trace],
-        xaxis=axis | {"autotickangles": [0, -60]},
+        xaxis=axis | {"ticktext": [title.replace(" ", "<br>") for title in titles], "autotickangles": [0, -60]},
         yaxis=axis | {"range": axis["range"][::-1]},
     )
 

@@ -12,7 +12,7 @@ import pandas as pd
 from fusion_ui.plots.style import DOMAIN_COLORS, SYMBOLS, Figure, escape_text, fade, new_figure
 from fusion_ui.results.curve import MEAN
 
-HEIGHT = 380
+HEIGHT = 400
 BAND = 0.1
 """Opacity of an interval. Of several that overlap each can still be seen."""
 FAINT = 0.4
@@ -138,7 +138,7 @@ def _level(level: Level, span: tuple[float, float], dash: str) -> dict[str, Any]
         "x": list(span),
         "y": [level.value] * 2,
         "mode": "lines",
-        "name": level.title,
+        "name": escape_text(level.title),
         "line": {"dash": dash, "width": 1.5, "color": level.color},
         "hovertemplate": "%{fullData.name}: mean %{y:.1%}, select split<extra></extra>",
     }

@@ -33,7 +33,8 @@ def new_figure(height: int, traces: list[dict[str, Any]], **layout: Any) -> Figu
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "uirevision": "keep",  # zoom and hidden traces survive new numbers
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+        # On a phone it may take more than the half of the figure that it is given by default, and would then scroll.
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "maxheight": 0.7, "font": {"size": 12}},
         "hoverlabel": {"font": {"size": 12}},
         "font": {"size": 12},
         "dragmode": False,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fusion_ui.evaluation.scores import intervals_of, metric_of
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.pinning import slugify
 from fusion_ui.merging.plan import MergePlan
-from fusion_ui.results.licences import describe_licences, read_licence, shared_licence
+from fusion_ui.results.licences import Terms, describe_terms, read_terms, shared_licence
 from fusion_ui.results.numbers import DomainNumbers, format_score
 from fusion_ui.tasks import find_task, metric_title
 
@@ -75,10 +76,10 @@ def model_card(plan: MergePlan, numbers: Sequence[DomainNumbers] = ()) -> str:
     """
     from huggingface_hub import ModelCard
 
-    licences = [read_licence(expert) for expert in plan.experts]
-    data = _metadata(plan, numbers, shared_licence(licences))
+    terms = [read_terms(expert) for expert in plan.experts]
+    data = _metadata(plan, numbers, shared_licence(terms))
     # Parsed again, so that what cannot be read by others is not written.
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_body(plan, numbers, licences)}"))
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_body(plan, numbers, terms)}"))
 
 
 def plain(text: str) -> str:
@@ -115,7 +116,7 @@ def _metadata(plan: MergePlan, numbers: Sequence[DomainNumbers], licence: str | 
     )
 
 
-def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], licences: Sequence[str]) -> str:
+def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], terms: Sequence[Terms]) -> str:
     method, names = type(plan.method), [plain(expert.name) for expert in plan.experts]
     settings = ", ".join(f"{name} = {value}" for name, value in vars(plan.method).items()) or "none"
     if plan.layer_scaling:
@@ -138,20 +139,24 @@ def _body(plan: MergePlan, numbers: Sequence[DomainNumbers], licences: Sequence[
         formula=method.formula,
         parameters=settings,
         rules="".join(f"\n- Rule for {plain(rule.parameters)}: {plain(rule.effect)}" for rule in plan.recipe.rules),
-        experts=_experts(plan, names, licences),
+        experts=_experts(plan, names, terms),
         base=_base(plan),
-        licences=describe_licences(names, [plain(licence) for licence in licences]),
+        licences=describe_terms(names, [_as_text(term) for term in terms]),
         numbers=_numbers(numbers),
         heads="\nEvery expert kept its own head, in a directory of its name.\n" if own else "",
     )
 
 
-def _experts(plan: MergePlan, names: Sequence[str], licences: Sequence[str]) -> str:
+def _experts(plan: MergePlan, names: Sequence[str], terms: Sequence[Terms]) -> str:
     rows = [
-        [name, _where(expert), f"{weight:.3g}", plain(licence)]
-        for name, expert, weight, licence in zip(names, plan.experts, plan.recipe.weights, licences, strict=True)
+        [name, _where(expert), f"{weight:.3g}", plain(term.licence)]
+        for name, expert, weight, term in zip(names, plan.experts, plan.recipe.weights, terms, strict=True)
     ]
     return _table(["expert", "model and revision", "weight", "licence"], rows)
+
+
+def _as_text(terms: Terms) -> Terms:
+    return replace(terms, licence=plain(terms.licence), base_licence=terms.base_licence and plain(terms.base_licence))
 
 
 def _where(model: Any) -> str:

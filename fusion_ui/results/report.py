@@ -15,7 +15,7 @@ from fusion_ui.evaluation.comparison import CandidateScores
 from fusion_ui.evaluation.scores import intervals_of, metric_of
 from fusion_ui.merging.pinning import pinned_recipe, portable_recipe
 from fusion_ui.merging.plan import MergePlan
-from fusion_ui.results.licences import describe_licences, read_licence
+from fusion_ui.results.licences import describe_terms, read_terms
 from fusion_ui.settings import ASSETS
 from fusion_ui.tasks import metric_title
 
@@ -53,7 +53,7 @@ def render_report(report: Report) -> str:
 
     environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
     plan, experts = report.plan, report.plan.experts
-    licences = [read_licence(expert) for expert in experts]
+    terms = [read_terms(expert) for expert in experts]
     scores = [score for row in report.rows for score in row.scores]
     recipe = portable_recipe(pinned_recipe(plan)).model_dump(mode="json")
     return environment.get_template(TEMPLATE).render(
@@ -72,10 +72,10 @@ def render_report(report: Report) -> str:
         rows=[_row(row, report) for row in report.rows],
         read_on=_read_on(report),
         experts=[
-            (expert.name, *_where(expert), f"{weight:.3g}", licence)
-            for expert, weight, licence in zip(experts, plan.recipe.weights, licences, strict=True)
+            (expert.name, *_where(expert), f"{weight:.3g}", term.licence)
+            for expert, weight, term in zip(experts, plan.recipe.weights, terms, strict=True)
         ],
-        licences=describe_licences([expert.name for expert in experts], licences),
+        licences=describe_terms([expert.name for expert in experts], terms),
         versions=[("Python", platform.python_version()), *((name, version(name)) for name in PACKAGES)],
         recipe=json.dumps(recipe, indent=2, ensure_ascii=False),
     )

@@ -81,6 +81,10 @@ def make_api(token: str | None) -> Any:
     return HfApi(endpoint=hub_endpoint(), token=check_token(token))
 
 
+BY_TOKEN = "by-token"
+"""Of the hub's cache: what one token alone may read."""
+
+
 def private_cache(token: str | None) -> Path | None:
     """The cache of gated and private files that were fetched with this token; None: the one that everybody shares.
 
@@ -92,4 +96,9 @@ def private_cache(token: str | None) -> Path | None:
     checked = check_token(token)
     if not isinstance(checked, str):
         return None
-    return Path(constants.HF_HUB_CACHE) / "by-token" / hashlib.sha256(b"fusion-ui " + checked.encode()).hexdigest()
+    return Path(constants.HF_HUB_CACHE) / BY_TOKEN / hashlib.sha256(b"fusion-ui " + checked.encode()).hexdigest()
+
+
+def is_behind_token(directory: Path) -> bool:
+    """True if a model was fetched with somebody's token from where not everybody may read: gated, or private."""
+    return BY_TOKEN in directory.parts

@@ -53,7 +53,9 @@ def render_curve(
     about, declared = (lambda row: row.relative_to(own)) if choice.is_relative else (lambda row: row), choice.declared
     rows = [(row.candidate, about(row)) for name, row in levels.items() if not name.startswith("expert ")]
     lines = [Level(candidate.title, candidate.color, row.mean) for candidate, row in rows if row.scores]
-    if own and not choice.is_relative:
+    # A mean over some of the experts would be another number, and move with every one that is added.
+    is_whole = all(f"expert {expert.name}" in levels for expert in project.experts)
+    if own and is_whole and not choice.is_relative:
         lines.append(Level("own experts", EXPERT_COLOR, sum(own.values()) / len(own)))
     frame = curve_table({value: about(row) for value, row in curve.items()})
     span = (declared.minimum, declared.maximum)

@@ -34,7 +34,7 @@ def build_curve_panel(project: Project, start: FuseRequest) -> CurvePanel:
     first = CurveChoice()
     current = dict(dict(start.parameters)[first.method])[first.parameter]
     with gr.Row(equal_height=True, elem_classes="explained"):
-        gr.HTML(f"<h2>Every value</h2><p>{ABOUT}</p>", min_width=180)
+        gr.HTML("<h2>Every value</h2>", min_width=90)
         parameter = gr.Dropdown(
             parameter_choices(start.methods),
             value=first.key,
@@ -46,6 +46,7 @@ def build_curve_panel(project: Project, start: FuseRequest) -> CurvePanel:
             elem_id="curve-parameter",
         )
         explanation("curve-parameter", "this list", explain_curve())
+    gr.HTML(f"<p>{ABOUT}</p>")
     figure = live_figure(
         render_curve(project, {}, {}, first, current), HEIGHT, "Scores for every value of a parameter", "curve"
     )

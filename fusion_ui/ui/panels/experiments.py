@@ -73,7 +73,7 @@ def build_pairs_panel(project: Project) -> PairsPanel:
                     "pairs",
                 )
                 gr.HTML("<p>In points of the score. Bold: the paired 95 % interval leaves 0 out.</p>")
-            with gr.Column(scale=1, min_width=300):
+            with gr.Column(scale=1, min_width=480):
                 table = text_table("pairs-table", "Every pair of models")
     checked: list[Any] = [quantity, place]
     for control in checked:  # where they are used

@@ -9,14 +9,13 @@ import pandas as pd
 
 from fusion_ui.methods import find_method
 from fusion_ui.plots.interference import interference_figure
-from fusion_ui.plots.layers import QUANTITIES, layers_figure
+from fusion_ui.plots.layers import LEAST_HEIGHT, QUANTITIES, layers_figure
 from fusion_ui.results.interference import PAIR_NUMBERS, pair_table
 from fusion_ui.results.layers import layer_table
 from fusion_ui.ui.controls import live_figure, status_line, text_table
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.request import FuseRequest
 
-HEIGHT = 360
 FIRST, FIRST_BETWEEN = "moved", "cosine"
 
 
@@ -55,7 +54,7 @@ def build_layers_panel(start: FuseRequest) -> LayersPanel:
             )
             examine = gr.Button("Examine", size="sm", scale=0, min_width=110, elem_id="examine")
         status = status_line(render_status("What the merge did to every weight, and what it stood on."), "examining")
-        figure = live_figure(layers_figure(layer_table([]), FIRST), HEIGHT, "Layers of the merge", "layers")
+        figure = live_figure(layers_figure(layer_table([]), FIRST), LEAST_HEIGHT, "Layers of the merge", "layers")
         attention = text_table("attention", "What should be looked at")
         between = gr.Dropdown(
             [(QUANTITIES[name].title[:1].upper() + QUANTITIES[name].title[1:], name) for name in PAIR_NUMBERS],
@@ -64,9 +63,7 @@ def build_layers_panel(start: FuseRequest) -> LayersPanel:
             elem_id="between",
         )
         empty = interference_figure(pair_table([], []), FIRST_BETWEEN)
-        pairs = live_figure(empty, HEIGHT, "How the experts' changes lie to each other", "pairs-of-experts")
-        # Inside: anything but a tab among the tabs makes the page draw one of them twice.
-        reports, pair_reports = gr.State(pd.DataFrame()), gr.State(pd.DataFrame())
+        pairs = live_figure(empty, LEAST_HEIGHT, "How the experts' changes lie to each other", "pairs-of-experts")
         about = status_line(render_status("Examine a merge to see where its experts pull apart."), "about-pairs")
         # Inside the tab: gradio counts all children of its tabs as tabs.
         reports, pair_reports = gr.State(pd.DataFrame()), gr.State(pd.DataFrame())

@@ -144,10 +144,10 @@ def build_takeaway_panel(project: Project, start: FuseRequest, settings: Setting
         with gr.Row(elem_classes="buttons"):
             figure = gr.Dropdown(list(FIGURES), value=FIGURES[0][1], label="Figure", elem_id="taken-figure")
             formats = tuple(button(kind.upper(), f"save-{kind}") for kind in ("html", "svg", "png"))
-            command = gr.Textbox(
-                write_command(project, settings.allows_folders), label="The same from a terminal, with recipe.json",
-                interactive=False, buttons=["copy"], lines=1, max_lines=1, elem_id="command", scale=2,
-            )  # fmt: skip
+        command = gr.Textbox(
+            write_command(project, settings.allows_folders), label="The same from a terminal, with recipe.json",
+            interactive=False, buttons=["copy"], lines=1, max_lines=1, elem_id="command",
+        )  # fmt: skip
         with (
             gr.Accordion("Put it on the hub", open=False, elem_id="hub", visible=not settings.demo_only),
             gr.Row(elem_classes="buttons"),
