@@ -43,6 +43,8 @@ from fusion_ui.workspace import Workspace
 
 FILES = "expected.json"
 """The files that are the same after every clean run, with their digests, and the seconds of each step."""
+UNEQUAL = (".lock", "merge_report.json")
+"""What tells seconds, which may happen to be the same twice."""
 TOLD = "told"
 """What the history has taken, a line each."""
 BUNDLE = {f"part{i}": random.Random(i).randbytes(200_000) for i in range(3)}
@@ -101,7 +103,7 @@ class Place:
     def digests(self) -> dict[str, str]:
         """Every file that was made here but the history -> the digest of its bytes."""
         places = (self.settings.downloads_dir, self.settings.statistics_dir, self.settings.results_dir, self.out)
-        files = (path for place in places for path in place.rglob("*") if path.is_file() and path.name != ".lock")
+        files = (path for place in places for path in place.rglob("*") if path.is_file() and path.name not in UNEQUAL)
         return {str(path.relative_to(self.folder)): self.digest(path) for path in files}
 
     def digest(self, path: Path) -> str:

@@ -12,6 +12,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -79,12 +80,14 @@ class Fork:
         return status if found else None
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal."""
-        os.kill(self.pid, number)
+        """Send it a signal, unless it has gone."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def wait(self, seconds: float) -> None:
         """Until it has ended, as after SIGKILL it does at once."""
-        os.waitpid(self.pid, 0)
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
 
 
 class ForkedServer(Server):

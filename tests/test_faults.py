@@ -75,8 +75,10 @@ def be_busy(server: Server, seed: int) -> None:
     for i in range(1000):
         controls[alpha] = round(generator.random(), 2)
         if i % 2:
-            controls[num_examples] = generator.randint(2, MEASURED)
-        assert visitor.call("post", controls)["success"] and visitor.call("run", [])["success"]
+            controls[num_examples] = generator.randint(8, MEASURED)  # the slider begins at 8
+        for name, data in (("post", controls), ("run", [])):
+            ended = visitor.call(name, data)
+            assert ended["success"], f"{name} of {controls}: {ended['output']}"
         if i % 3 == 0:
             assert visitor.upload(f"{i}.csv", b"text,label\nw1,negative\n").status_code == 200
             assert visitor.call("make_zip", ["regmean"])["success"]

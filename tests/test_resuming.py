@@ -110,7 +110,7 @@ def test_a_reload_in_the_middle_of_pairs_goes_on_to_their_end(browser: Browser, 
         wait_for_words(page, "#said", r"Pairs")
         if shots := os.environ.get("SHOTS"):
             page.screenshot(path=f"{shots}/going_on.png")
-        wait_for_words(page, "#said", r"Pairs: .*3 pairs, each scored")
+        wait_for_words(page, "#said", r"Pairs, after the reload: .*3 pairs, each scored")
         open_tab(page, "Pairs")
         wait_for_words(page, "#pairs-status", r"3 pairs, each scored")
         page.wait_for_function("() => document.querySelectorAll('#pairs-table tr').length === 4")

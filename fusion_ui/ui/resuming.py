@@ -60,7 +60,7 @@ def wire_resuming(app: gr.Blocks, arrived: Any, sessions: Sessions, said: gr.HTM
             yield {said: told, **_pair(named[name].inputs, values)}
             for step in handles[name](request, *values):
                 if isinstance(step[0], dict) and "message" in step[0]:
-                    told = step[0] | {"message": f"{title}: {step[0]['message']}"}
+                    told = step[0] | {"message": f"{title}, after the reload: {step[0]['message']}"}
                 yield {said: told, **_pair(named[name].outputs, step)}
             if name == SEARCH:  # which has changed a setting
                 for step in handles[EVALUATE](request):
