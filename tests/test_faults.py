@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import random
@@ -13,12 +15,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from served import ROOT, Server, Visitor
 from tiny_models import tiny_bert, write_model
 
@@ -27,6 +31,10 @@ from fusion_ui.errors import CheckpointError
 
 NUM_KILLS = 5
 NUM_SERVER_KILLS = 2
+MOST_SECONDS = 4.0
+"""Until a busy server is killed."""
+MEASURED = 40
+"""Sentences that the tiny project has to measure on."""
 VISITOR = "0123456789abcdef" * 2
 
 
@@ -47,24 +55,38 @@ def see(server: Server) -> tuple[Any, Any]:
     return sorted(numbers["data"]), [row["key"] for row in listed["rows"]]  # rows stand in the order they were ready in
 
 
-def be_busy(server: Server) -> None:
-    """Merge at one alpha after another, and make a zip, until the server is gone."""
+def digest_of_zip(server: Server) -> str:
+    """The merged model's bytes, as a visitor downloads them."""
     visitor = Visitor(server)
+    made = visitor.call("make_zip", ["regmean"], seconds=120)["output"]["data"][1]["value"]
+    answer = visitor.http.get(f"/gradio_api/file={made['path']}")
+    assert answer.status_code == 200, answer.text
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as pack:
+        (name,) = (name for name in pack.namelist() if name.endswith("model.safetensors"))
+        return hashlib.sha256(pack.read(name)).hexdigest()
+
+
+def be_busy(server: Server, seed: int) -> None:
+    """Measure and merge at one setting after another, upload, and make a zip, until the server is gone."""
+    visitor, generator = Visitor(server), random.Random(seed)
     controls = visitor.controls()
-    place = next(i for i, value in enumerate(controls) if value == 0.9)
+    alpha, num_examples = controls.index(0.9), controls.index(256)
     visitor.call("arrive", [VISITOR, "", None])
     for i in range(1000):
-        controls[place] = round(0.01 * (i % 100), 2)
-        visitor.call("post", controls)
-        visitor.call("run", [])
-        if i % 3 == 2:
-            visitor.upload(f"{i}.csv", b"text,label\nw1,negative\n")
-            visitor.call("make_zip", ["regmean"])
+        controls[alpha] = round(generator.random(), 2)
+        if i % 2:
+            controls[num_examples] = generator.randint(8, MEASURED)  # the slider begins at 8
+        for name, data in (("post", controls), ("run", [])):
+            ended = visitor.call(name, data)
+            assert ended["success"], f"{name} of {controls}: {ended['output']}"
+        if i % 3 == 0:
+            assert visitor.upload(f"{i}.csv", b"text,label\nw1,negative\n").status_code == 200
+            assert visitor.call("make_zip", ["regmean"])["success"]
 
 
-def kill_server(folder: Path, count: int, seed: int) -> None:
+def kill_server(folder: Path, count: int, seed: int, make_server: type[Server] = Server) -> None:
     """Kill a server in the middle of its work again and again; fail where anything is not as before."""
-    server = Server(folder)
+    server = make_server(folder)
     server.start()
     try:
         kill_again(server, folder, count, random.Random(seed))
@@ -76,16 +98,22 @@ def kill_server(folder: Path, count: int, seed: int) -> None:
 def kill_again(server: Server, folder: Path, count: int, generator: random.Random) -> None:
     """Let a visitor keep it busy, kill it, start it, and look."""
     numbers, _ = see(server)
+    exported = digest_of_zip(server)
     known: list[str] = []
-    for _ in range(count):
-        worker = threading.Thread(target=_until_it_is_gone, args=(lambda: be_busy(server),), daemon=True)
-        worker.start()
-        time.sleep(generator.uniform(0.3, 6.0))
+    for i in range(count):
+        busy = Busy(server, generator.randrange(2**32))
+        busy.start()
+        time.sleep(generator.uniform(0.1, MOST_SECONDS))
+        busy.is_over.set()
         server.kill()
-        worker.join(60)
+        busy.join(60)
+        assert not busy.failure and not busy.is_alive(), f"the visitor met an error before kill {i}: {busy.failure}"
+        torn = [f"{path.name}: {why}" for path in folder.rglob("*.safetensors") if (why := find_damage(path))]
+        assert torn == [], f"torn after kill {i}"
         server.start()
         again, listed = see(server)
         assert again == numbers and set(known) <= set(listed), "another history, or other numbers, after a kill"
+        assert digest_of_zip(server) == exported, "the same request gave other bytes after a kill"
         known = listed
         sessions = [path.name for path in (folder / "cache" / "sessions").glob("*")]
         assert all(name.startswith(f"{server.process.pid}-") for name in sessions), "a dead server's files are left"
@@ -94,11 +122,30 @@ def kill_again(server: Server, folder: Path, count: int, generator: random.Rando
     assert known, "nothing was remembered at all"
 
 
-def _until_it_is_gone(work: Callable[[], None]) -> None:
+def find_damage(path: Path) -> str:
+    """Why a file of tensors cannot be read; nothing for one that is whole, or only on its way."""
+    if any(part.endswith(".part") for part in path.parts):
+        return ""
     try:
-        work()
-    except Exception as error:
-        print("the visitor was cut off:", type(error).__name__)
+        load_file(path)
+    except SafetensorError as error:
+        return str(error)
+    return ""
+
+
+class Busy(threading.Thread):
+    """A visitor at work until the server is killed. What goes wrong before that is kept."""
+
+    def __init__(self, server: Server, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.server, self.seed, self.is_over, self.failure = server, seed, threading.Event(), ""
+
+    def run(self) -> None:
+        try:
+            be_busy(self.server, self.seed)
+        except Exception as error:
+            if not self.is_over.is_set():
+                self.failure = f"{type(error).__name__}: {error}"
 
 
 def test_killed_work_leaves_whole_files_or_none_and_is_done_again_the_same(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""A sum of x x^T, block by block: the whole symmetric matrix, whatever its width, its parts and the number of rows."""
+"""A sum of x x^T, half by half: the whole symmetric matrix, whatever its width, its parts and the number of rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fusion_ui.statistics import gram_sum
-from fusion_ui.statistics.gram_sum import SMALLEST, GramSum
+from fusion_ui.statistics.gram_sum import STRIP, GramSum
+from fusion_ui.statistics.symmetric_products import add_products
 
 MAX_ERROR = 5e-7
 """Of sqrt(G_ii G_jj)."""
@@ -27,7 +28,7 @@ def error(total: Tensor, rows: Tensor) -> float:
 
 
 @given(
-    width=st.sampled_from([1, 2, SMALLEST - 1, SMALLEST, SMALLEST + 1, 2 * SMALLEST + 3, 5 * SMALLEST]),
+    width=st.sampled_from([1, 2, STRIP - 1, STRIP, STRIP + 1, 2 * STRIP + 3, 4 * STRIP]),
     parts=st.lists(st.integers(0, 30), min_size=1, max_size=4),
     limit=st.integers(5, 40),
 )
@@ -59,3 +60,33 @@ def test_a_total_may_be_asked_for_between_rows():
     assert error(sums.total().clone(), rows[:40]) < MAX_ERROR
     sums.add(rows[40:])
     assert error(sums.total(), rows) < MAX_ERROR
+
+
+@given(counts=st.lists(st.integers(0, 30), min_size=2, max_size=2), limit=st.integers(5, 40))
+def test_two_sums_are_one(counts, limit):
+    rows, (first, second) = rows_of(sum(counts), STRIP + 9), (GramSum(STRIP + 9), GramSum(STRIP + 9))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gram_sum, "ROWS_IN_FLOAT32", limit)
+        for sums, part in zip((first, second), rows.split(counts), strict=True):
+            for some in part.split(7):
+                sums.add(some)
+        first.absorb(second)
+        total = first.total()
+    assert first.num_rows == len(rows) and torch.equal(total, total.T)
+    assert error(total, rows) < MAX_ERROR if len(rows) else not total.any()
+
+
+def test_products_are_added_above_the_diagonal_and_nothing_is_read_before_the_first():
+    rows, total = rows_of(50, 70), torch.full((70, 70), torch.nan)
+    add_products(total, rows[:20], is_first=True)
+    add_products(total, rows[20:], is_first=False)
+    assert total.tril(-1)[1:, :1].isnan().all(), "what lies below is not touched"
+    exact = rows.double().T @ rows.double()
+    assert torch.allclose(total.triu().double(), exact.triu(), rtol=1e-5)
+
+
+def test_rows_that_lie_otherwise_in_memory_are_the_same_rows():
+    rows, sums = rows_of(60, 33), GramSum(33)
+    sums.add(rows.T.contiguous().T)
+    sums.add(rows.double()[::2])
+    assert error(sums.total(), torch.cat([rows, rows[::2]])) < MAX_ERROR

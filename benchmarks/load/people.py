@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -16,9 +17,25 @@ import httpx
 from tests.served import Server, Visitor
 
 LOGGER = logging.getLogger(__name__)
-POLITE = ("Try again", "Close one", "are left. Bring", "full", "busy", "newer state")
+POLITE = (
+    "people wait for this machine already",
+    "You have ",
+    "More people are here",
+    "are left. Bring a smaller file",
+    "is too full for this file",
+)
 """What a refusal that is no error says."""
 TITLE = "RegMean α={:g}"
+SHOWN = re.compile(r"RegMean α=([0-9.]+)")
+START = 0.9
+"""The page's own α."""
+WORD = re.compile(r"mine-[0-9a-z]+-[0-9a-z]+")
+BUSY_SECONDS = 300.0
+"""More than the longest call takes with everybody there; what says nothing for so long has failed."""
+
+
+class Failure(Exception):
+    """What was done did not come to its end; the text says why, as the visitor is told it."""
 
 
 @dataclass
@@ -29,6 +46,8 @@ class Findings:
     refusals: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     first_bar: list[float] = field(default_factory=list)
+    new_bar: list[float] = field(default_factory=list)
+    num_checked: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, where: Counter[str], what: str) -> None:
@@ -46,68 +65,91 @@ class Person:
 
     Args:
         expected: alpha -> the row of numbers that the page must show for it. Nobody else uses these values.
+        best: what a search for the best alpha must say.
     """
 
-    def __init__(self, number: int, server: Server, expected: Mapping[float, list[Any]], findings: Findings) -> None:
-        self.server, self.expected, self.findings = server, expected, findings
+    def __init__(
+        self, number: int, server: Server, expected: Mapping[float, list[Any]], best: float, findings: Findings
+    ) -> None:
+        self.number, self.server, self.expected, self.best, self.findings = number, server, expected, best, findings
         self.random = random.Random(number)
+        self.own, self.seen = {*expected, START, best}, set[float]()
         self.visitor = self._open()
 
     def live(self, end: float) -> None:
-        """Do one thing after the other until `end`."""
+        """Do everything once, then one thing after the other until `end`."""
         actions = {self.drag: 8, self.search: 1, self.upload: 2, self.stop: 2, self.close: 2}
+        todo = self.random.sample([*actions], len(actions))
         try:
             while time.monotonic() < end:
-                action = self.random.choices([*actions], [*actions.values()])[0]
+                action = todo.pop() if todo else self.random.choices([*actions], [*actions.values()])[0]
                 try:
                     action()
                     self.findings.count(self.findings.done, action.__name__)
-                except (httpx.HTTPError, AssertionError, KeyError, ValueError) as error:
-                    self.findings.note_failure(action.__name__, f"{type(error).__name__} {error}")
+                except Failure as failure:
+                    self.findings.note_failure(action.__name__, str(failure))
+                except (httpx.HTTPError, AssertionError, KeyError, ValueError, TypeError) as error:
+                    self.findings.count(
+                        self.findings.errors, f"{action.__name__}: {type(error).__name__} {error}"[:400]
+                    )
                 time.sleep(self.random.uniform(0.2, 1.5))
         finally:
-            self._leave()
+            self.leave()
 
     def drag(self) -> None:
-        """Move the slider over other values to one of one's own, and wait for its numbers."""
+        """Move the slider over values that nobody else passes to one of one's own, and wait for its numbers."""
         alpha = self.random.choice([*self.expected])
-        for passed in [round(self.random.random(), 2) for _ in range(6)]:
+        for _ in range(6):
+            passed = round(self.random.randrange(99) / 100 + (self.number + 1) / 10_000, 4)
+            self.own.add(passed)
             self._post(passed)
             time.sleep(0.05)
-        self._post(alpha)
-        released, title = time.perf_counter(), TITLE.format(alpha)
+        released, waited = time.perf_counter(), None
+        if alpha in self._check_owner(self._post(alpha)):
+            waited = time.perf_counter() - released
         event = self._join("run", [])
-        is_shown = False
-        for message in self.visitor.follow(300) if event else ():
-            if not is_shown and message.get("output") and title in str(message["output"].get("data", [""])[:1]):
-                is_shown = True
+        for message in self.visitor.follow(BUSY_SECONDS):
+            if message.get("event_id") != event:
+                continue
+            if alpha in self._check_owner(message) and waited is None:
+                waited = time.perf_counter() - released
+            if message["msg"] == "process_completed":
+                self._check(message, alpha)
                 with self.findings.lock:
-                    self.findings.first_bar.append(time.perf_counter() - released)
-            if message["msg"] == "process_completed" and message.get("event_id") == event:
-                self._check(message, alpha, title)
+                    self.findings.num_checked += 1
+                    if waited is not None:
+                        (self.findings.first_bar if alpha in self.seen else self.findings.new_bar).append(waited)
+                assert waited is not None, "the numbers came and no bar"
+                self.seen.add(alpha)
                 return
+        raise Failure("the call did not end")
 
     def search(self) -> None:
-        """Look for the best alpha."""
-        self._wait(self._join("find_best", []))
+        """Look for the best alpha, which is the same for all, who have the same models and sentences."""
+        message = self._wait(self._join("find_best", []))
+        said = message["output"]["data"][0]
+        if said.get("error"):
+            raise Failure(said["message"])
+        assert said["message"].startswith(f"RegMean α = {self.best:g} on select"), said
 
     def upload(self) -> None:
         """Send a file, look at its first rows, and find nobody else's."""
-        word = f"mine{self.random.random()}"
+        word = f"mine-{self.number}-{self.random.randrange(36**6):x}"
         answer = self.visitor.upload("own.csv", f"text,label\n{word},negative\nother,positive\n".encode())
         if answer.status_code != 200:
-            self.findings.note_failure("upload", answer.text)
-            return
+            raise Failure(answer.text)
         file = {"path": answer.json()[0], "orig_name": "own.csv", "meta": {"_type": "gradio.FileData"}}
         message = self._wait(self._join("preview", [file]))
-        assert message is None or word in str(message), "another file's rows"
+        assert {*WORD.findall(str(message))} == {word}, "another file's rows"
 
     def stop(self) -> None:
-        """Begin, and stop at once."""
+        """Begin, stop at once, and see the work end."""
         self._post(self.random.choice([*self.expected]))
         event = self._join("run", [])
         time.sleep(self.random.uniform(0.0, 0.5))
-        self.visitor.http.post("/gradio_api/run/stop", json={"data": [], "session_hash": self.visitor.session})
+        answer = self.visitor.http.post("/gradio_api/run/stop", json={"data": [], "session_hash": self.visitor.session})
+        if answer.status_code != 200:
+            raise Failure(answer.text)
         self._wait(event)
 
     def close(self) -> None:
@@ -115,52 +157,61 @@ class Person:
         self._post(self.random.choice([*self.expected]))
         self._join("run", [])
         time.sleep(self.random.uniform(0.0, 0.5))
-        self._leave()
+        self.leave()
         self.visitor = self._open()
 
     def _open(self) -> Visitor:
         visitor = Visitor(self.server)
         self.controls = visitor.controls()
-        self.place = self.controls.index(0.9)
+        self.place = self.controls.index(START)
         self.is_open = threading.Event()
         self.is_open.set()
         threading.Thread(target=_beat, args=(visitor, self.is_open), daemon=True).start()
         return visitor
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Close the page."""
         self.is_open.clear()
         self.visitor.http.close()
 
-    def _post(self, alpha: float) -> None:
+    def _post(self, alpha: float) -> Any:
+        """Move the slider; what is drawn at once."""
         self.controls[self.place] = alpha
         body = {"data": self.controls, "session_hash": self.visitor.session}
         answer = self.visitor.http.post("/gradio_api/run/post", json=body)
         if answer.status_code != 200:
-            self.findings.note_failure("post", answer.text)
+            raise Failure(answer.text)
+        return answer.json()
 
-    def _join(self, name: str, data: list[Any]) -> str | None:
+    def _join(self, name: str, data: list[Any]) -> str:
         answer = self.visitor.join(name, data)
         if answer.status_code != 200:
-            self.findings.note_failure(name, answer.text)
-            return None
+            raise Failure(answer.text)
         return answer.json()["event_id"]
 
-    def _wait(self, event: str | None) -> dict[str, Any] | None:
-        for message in self.visitor.follow(300) if event else ():
-            if message["msg"] == "process_completed" and message.get("event_id") == event:
-                if not message["success"]:
-                    self.findings.note_failure("a call", str(message["output"].get("error")))
-                    return None
-                return message
-        return None
+    def _wait(self, event: str) -> dict[str, Any]:
+        for message in self.visitor.follow(BUSY_SECONDS):
+            if message.get("event_id") == event:
+                self._check_owner(message)
+                if message["msg"] == "process_completed":
+                    if not message["success"]:
+                        raise Failure(str(message["output"].get("error")))
+                    return message
+        raise Failure("the call did not end")
 
-    def _check(self, message: dict[str, Any], alpha: float, title: str) -> None:
+    def _check_owner(self, message: Any) -> set[float]:
+        """The alphas in what the visitor is sent, each of which must be this one's."""
+        shown = {float(text) for text in SHOWN.findall(str(message))}
+        assert shown <= self.own, f"another visitor's results: α = {sorted(shown - self.own)}"
+        return shown
+
+    def _check(self, message: dict[str, Any], alpha: float) -> None:
         if not message["success"]:
-            self.findings.note_failure("drag", str(message["output"].get("error")))
-            return
+            raise Failure(str(message["output"].get("error")))
         table = message["output"]["data"][3]
         rows = {row[0]: row for row in table.get("data", [])} if isinstance(table, dict) else {}
-        assert rows.get(title) == self.expected[alpha], f"{rows.get(title)} instead of {self.expected[alpha]}"
+        found = rows.get(TITLE.format(alpha))
+        assert found == self.expected[alpha], f"{found} instead of {self.expected[alpha]}"
 
 
 def _beat(visitor: Visitor, is_open: threading.Event) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from fusion_ui.devices import device_of
+from fusion_ui.statistics.symmetric_products import set_num_threads
 
 MAX_WORKERS = 2
 """Each has sums of its own, as large as all Gram matrices together."""
@@ -46,11 +47,13 @@ class Crew:
     def __enter__(self) -> Crew:
         if self._pool is not None:
             whole, ready = torch.get_num_threads(), threading.Barrier(self.size)
+            share = max(1, whole // self.size)
 
             def take_share() -> None:
-                torch.set_num_threads(max(1, whole // self.size))
+                torch.set_num_threads(share)
                 ready.wait()
 
+            set_num_threads(share)
             wait([self._pool.submit(take_share) for _ in range(self.size)])
             torch.set_num_threads(whole)  # what was set last is what every new thread begins with
         return self

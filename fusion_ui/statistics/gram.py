@@ -24,6 +24,9 @@ from fusion_ui.statistics.rows import Stacks, TokenRows
 from fusion_ui.statistics.statistic import LinearInput
 from fusion_ui.tasks.inputs import model_inputs
 
+BATCHES_A_TURN = 3
+"""Of each thread. They wait for each other after a turn, and longer turns are waited for longer by others."""
+
 
 @dataclass
 class _Sum:
@@ -90,16 +93,22 @@ def accumulate_grams(
     models = share_weights(model, num_workers or find_num_workers(model))
     collectors = [GramCollector(linear_modules(each), input_sums) for each in models]
     num_done, num_texts = 0, sum(len(batch.indices) for batch in batches)
+
+    def run(collector: GramCollector, own: nn.Module, share: Sequence[Batch]) -> None:
+        for batch in share:
+            progress.check()
+            collector.run(own, batch, count_padding)
+
     with Crew(len(models)) as crew, ExitStack() as attached:
         for collector in collectors:
             attached.enter_context(collector.attached())
-        # Which thread sums which batch is settled here, so that the same text gives the same bits every time.
-        for start in range(0, len(batches), len(models)):
-            step = batches[start : start + len(models)]
+        # Which collector sums which batch is settled here, so that the same text gives the same bits every time.
+        for start in range(0, len(batches), len(models) * BATCHES_A_TURN):
+            step = batches[start : start + len(models) * BATCHES_A_TURN]
             progress.report(num_done / num_texts, f"{num_done} of {num_texts} texts")
-            members = zip(collectors, models, step, strict=False)  # the last step may have batches for some alone
+            shares = [step[k :: len(models)] for k in range(len(models))]
             with progress.turn():
-                crew.run([partial(own.run, each, batch, count_padding) for own, each, batch in members])
+                crew.run([partial(run, *own) for own in zip(collectors, models, shares, strict=True)])
             num_done += sum(len(batch.indices) for batch in step)
         first, *others = collectors
         for other in others:

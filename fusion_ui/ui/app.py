@@ -43,6 +43,7 @@ from fusion_ui.ui.placing import SettingControls
 from fusion_ui.ui.reading import make_reader, read_parameters
 from fusion_ui.ui.remembering import Remembering
 from fusion_ui.ui.request import default_request
+from fusion_ui.ui.resuming import wire_resuming
 from fusion_ui.ui.searching import Searching, wire_curve
 from fusion_ui.ui.takeaway import wire_takeaway
 from fusion_ui.ui.taking_away import TakingAway
@@ -105,7 +106,8 @@ def build_app(workspace: Workspace, project: Project, handlers: Handlers | None 
         )
         display = wire_project(own, models, methods, others, bringing, toolbar.facts, describe_project, chain)
         wire_takeaway(away, TakingAway(handlers), methods, toolbar.facts, display, chain)
-        wire_history(app, toolbar, history, Returning(remembering, bringing, display), chain)
+        arrived = wire_history(app, toolbar, history, Returning(remembering, bringing, display), chain)
+        wire_resuming(app, arrived, handlers.sessions, toolbar.said)
     app.queue(max_size=256, default_concurrency_limit=4)  # people wait in `ui.line`, where they see it
     return app
 

@@ -28,11 +28,14 @@ ARRIVE = """async () => {
 STAMP = "(...values) => [...values.slice(0, -1), window.fusionUI.stamp()]"
 
 
-def wire_history(app: gr.Blocks, toolbar: Toolbar, panel: HistoryPanel, returning: Returning, chain: Chain) -> None:
+def wire_history(app: gr.Blocks, toolbar: Toolbar, panel: HistoryPanel, returning: Returning, chain: Chain) -> Any:
     """Connect the events of the toolbar and of the list.
 
     Args:
         chain: what follows a change of the session: evaluate it, fill the curve.
+
+    Returns:
+        The event of a page that was loaded.
     """
     shown = [*returning.display.components, toolbar.said, panel.said, panel.merges]
     stamp, visitor, link = gr.Number(visible=False), gr.Textbox(visible=False), gr.Textbox(visible=False)
@@ -93,6 +96,7 @@ def wire_history(app: gr.Blocks, toolbar: Toolbar, panel: HistoryPanel, returnin
     for event in (panel.rename.click, panel.name.submit):
         event(renaming, [panel.chosen, panel.name], shown, **AT_ONCE, api_visibility="private")
     panel.remove.click(handling(returning.remove, on_panel), panel.chosen, shown, **AT_ONCE, api_visibility="private")
+    return arrived
 
 
 def wire_leaving(app: gr.Blocks, remembering: Remembering) -> None:

@@ -49,6 +49,8 @@ class Session:
         changed: when the controls changed last, in seconds since 1970.
         remembered: name of a candidate -> key of it in the visitor's history.
         handed_out: directory of the file that the visitor may download, removed likewise.
+        unfinished: long work that runs, or ran when the page was left -> what it was asked with.
+        has_left: true once the page was left.
     """
 
     project: Project
@@ -72,6 +74,8 @@ class Session:
     changed: float = 0.0
     steps: Steps = field(default_factory=Steps)
     remembered: dict[str, str] = field(default_factory=dict)
+    unfinished: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    has_left: bool = False
     last_used: float = field(default_factory=time.monotonic)
     _last_sent: float = 0.0
     _working: list[Progress] = field(default_factory=list)
@@ -133,6 +137,7 @@ class Session:
         """Go on where a session of the same visitor was left."""
         self.own, self.folder, self.preset, self.awaited = left.own, left.folder, left.preset, left.awaited
         self.handed_out = left.handed_out
+        self.unfinished, left.unfinished = left.unfinished, {}
         self.show(left.project, left.request)
         self.steps, self.changed = left.steps, left.changed
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fusion_ui.sources.files import is_process_running, process_name
 from fusion_ui.ui.session import Session
@@ -75,6 +76,7 @@ class Sessions:
             session = self._sessions.pop(session_id or "", None)
         if session is None:
             return
+        session.has_left = True
         session.stop()
         if not session.visitor:
             _end(session)
@@ -90,6 +92,15 @@ class Sessions:
         with self._lock:
             found = next((key for key, s in reversed(self._parted.items()) if s.visitor == visitor), None)
             return None if found is None else self._parted.pop(found)
+
+    def take_unfinished(self, visitor: str) -> dict[str, tuple[Any, ...]]:
+        """What ran on the page that this visitor left last, a moment ago."""
+        with self._lock:
+            left = next((s for s in reversed(self._parted.values()) if s.visitor == visitor), None)
+            if left is None:
+                return {}
+            found, left.unfinished = left.unfinished, {}
+            return found
 
     def _let_go(self, session: Session) -> None:
         with self._lock:
