@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from fusion_ui.evaluation.comparison import CandidateScores
-from fusion_ui.tasks import common_metric
+from fusion_ui.tasks import shared_metric
 
 MEAN = ""
 """Stands in the place of a domain's name for the mean over all domains."""
@@ -28,6 +28,6 @@ def curve_table(curve: Mapping[float, CandidateScores]) -> pd.DataFrame:
             records.append((value, s.domain, s.value, s.low, s.high, s.num_examples, is_complete, s.metric))
         if row.scores:
             count = sum(score.num_examples for score in row.scores)
-            metric = common_metric(score.metric for score in row.scores)
+            metric = shared_metric(score.metric for score in row.scores)
             records.append((value, MEAN, row.mean, *row.interval, count, row.is_complete, metric))
     return pd.DataFrame.from_records(records, columns=COLUMNS)

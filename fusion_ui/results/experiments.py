@@ -12,7 +12,7 @@ from fusion_ui.evaluation.comparison import CandidateScores
 from fusion_ui.evaluation.growth import GrowthPoint, keep_in_domain
 from fusion_ui.evaluation.pairs import PairChange, PairResult
 from fusion_ui.evaluation.scores import DomainScore
-from fusion_ui.tasks import common_metric
+from fusion_ui.tasks import shared_metric
 from fusion_ui.tasks.scales import Scale
 
 PAIR_HEADERS = ("Pair", "Score", "vs better", "vs worse")
@@ -41,7 +41,7 @@ def _pair_record(experts: tuple[str, str], where: str, change: PairChange, title
     low, high = change.interval
     record: dict[str, Any] = {"first": experts[0], "second": experts[1], "where": where}
     record |= {"split": change.merged[0].split, "num_examples": sum(score.num_examples for score in change.merged)}
-    record |= {"metric": common_metric(score.metric for score in change.merged)}
+    record |= {"metric": shared_metric(score.metric for score in change.merged)}
     record |= {"score": change.mean, "score_low": low, "score_high": high}
     for name, against in (("better", change.better), ("worse", change.worse)):
         record |= {name: against.value, f"{name}_low": against.low, f"{name}_high": against.high}
@@ -94,7 +94,7 @@ def _score_record(count: int, series: str, score: DomainScore) -> dict[str, Any]
 def _mean_record(count: int, series: str, row: CandidateScores) -> dict[str, Any]:
     low, high = row.interval
     about = {"split": row.scores[0].split, "num_examples": sum(score.num_examples for score in row.scores)}
-    about |= {"domain": "", "role": "", "metric": common_metric(score.metric for score in row.scores)}
+    about |= {"domain": "", "role": "", "metric": shared_metric(score.metric for score in row.scores)}
     about |= {"value": row.mean, "low": low, "high": high}
     return {"num_experts": count, "series": series, **about}
 

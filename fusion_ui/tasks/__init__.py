@@ -38,7 +38,7 @@ def metric_title(name: str) -> str:
     return METRICS[name].title if name in METRICS else name
 
 
-def common_metric(names: Iterable[str]) -> str:
+def shared_metric(names: Iterable[str]) -> str:
     """The metric of a mean over scores of these metrics: theirs, or any that is written as all of them, or none."""
     found = sorted(set(names))
     return found[0] if found and metric_scale(*found) != SEVERAL else ""
