@@ -190,7 +190,12 @@ def _domains() -> tuple:
     metrics = [("Usual for its model", ""), *((metric.title, metric.name) for metric in METRICS.values())]
     metric = gr.Dropdown(metrics, value="", label="Scored by", elem_id="own-metric")
     threshold = gr.Number(
-        None, label="A label is given above this probability", placeholder="0.5", step=0.05, visible=False, elem_id="own-threshold"
+        None,
+        label="A label is given above this probability",
+        placeholder="0.5",
+        step=0.05,
+        visible=False,
+        elem_id="own-threshold",
     )
     add = gr.Button("Add data", elem_id="own-add-data")
     return data, dataset, look, parts, config, split, name, text, pair, label, preview, summary, add, metric, threshold
