@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gradio_client import Client
@@ -393,7 +394,8 @@ def test_a_person_merges_models_and_data_of_their_own(page: Page, demo: Project,
 
 
 def test_a_threshold_is_asked_for_where_a_model_gives_several_labels(page: Page, tmp_path: Path) -> None:
-    model, labels = tiny_bert(0, labels=("anger", "joy", "fear")), ("anger", "joy, fear", "fear")
+    model: Any = tiny_bert(0, labels=("anger", "joy", "fear"))
+    labels = ("anger", "joy, fear", "fear")
     model.config.problem_type = "multi_label_classification"
     directory, data = write_model(tmp_path / "several", model), tmp_path / "several.csv"
     rows = [f'{text},"{labels[i % 3]}"' for i, text in enumerate(random_texts(60, 3))]
