@@ -284,7 +284,7 @@ def test_the_growth_figure_says_what_the_table_says(ten: Evaluation):
     )
     assert traces["mean so far"]["x"] == [1, 2] and traces["mean so far"]["y"] == pytest.approx([0.8, 0.75])
     assert traces["mean of all"]["y"] == pytest.approx([0.7, (0.7 + 0.8 + 0.8) / 3])
-    assert traces["mean so far"]["customdata"][1][2:] == [20, "report"]
+    assert traces["mean so far"]["customdata"][1][2:] == [20, "report", "75.0%"]
     assert growth_row(points[0], TITLES)[0] == "Second" and growth_row(points[0])[3:6] == ["(60.0)", "80.0", "(70.0)"]
     assert len(growth_row(points[1])) == len(growth_headers(DOMAINS, True)) == 8
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,18 @@ from hypothesis import strategies as st
 from tiny_models import random_texts, random_tokens, tiny_bert, write_model
 from torch import Tensor, nn
 
+from fusion_ui.cli import main as fusion_ui
 from fusion_ui.domains.batches import EncodedText
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
+from fusion_ui.errors import ParameterError
 from fusion_ui.evaluation.combined import ensemble_of
 from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.typed_text import Example, answer_examples
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
 from fusion_ui.progress import Progress
+from fusion_ui.projects.building import add_domain, blank_project
+from fusion_ui.projects.project import ProjectExpert, read_split
 from fusion_ui.statistics.fisher import accumulate_fisher
 from fusion_ui.tasks.multi_label import MultiLabelClassification
 from fusion_ui.tasks.tokenizer import Tokenizer
@@ -180,3 +185,58 @@ def test_labels_are_read_from_lists_and_from_text(settings, tmp_path: Path):
     assert len(load_domain(path, "d").texts) == 5, "elsewhere an empty label is a missing one"
     numbers = Domain("d", "d", "s", ("a", "b"), ("0\x1f2", "1"))
     assert TASK.read_targets(numbers, LABELS, NO_TOKENIZER) == ((0, 2), (1,))
+
+
+def run(*arguments: str | Path) -> None:
+    """Raises `SystemExit` unless the command ends well."""
+    try:
+        fusion_ui([*map(str, arguments)])
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def test_the_commands_take_the_threshold_and_answers_are_kept_for_all_of_them(
+    settings, tmp_path: Path, capsys: Any, monkeypatch: Any
+):
+    monkeypatch.setenv("FUSION_UI_CACHE_DIR", str(settings.cache_dir))
+    models = [write_model(tmp_path / f"m{i}", multi_label_bert(i)) for i in range(2)]
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(recipe_of(tmp_path, models, method="simple_mean").model_dump_json())
+    data = f"news={write_lists(tmp_path / 'report.jsonl', 30, seed=7)}"
+    probabilities = {}
+    for threshold in (None, 0.5, 0.001, 0.999):
+        said = [] if threshold is None else ["--threshold", threshold]
+        run("evaluate", recipe, "--data", data, "--metric", "micro_f1", "--json", *map(str, said))
+        probabilities[threshold] = json.loads(capsys.readouterr().out)["scores"][0]["value"]
+    rows = [json.loads(line)["label"] for line in (tmp_path / "report.jsonl").read_text().splitlines()]
+    count = sum(map(len, rows))
+    assert probabilities[None] == probabilities[0.5]
+    assert probabilities[0.001] == pytest.approx(2 * count / (count + 3 * len(rows))), "every label is given"
+    assert probabilities[0.999] == 0, "none is given"
+    for broken in ("0", "1", "-0.2", "1.5", "nan"):
+        with pytest.raises(SystemExit, match="2"):
+            run("evaluate", recipe, "--data", data, "--threshold", broken)
+        assert "must lie between 0 and 1" in capsys.readouterr().err
+    plain = write_model(tmp_path / "plain", tiny_bert(0, labels=LABELS))
+    with pytest.raises(SystemExit, match="2"):
+        run("evaluate", plain, "--data", data, "--threshold", "0.4")
+    assert "several labels" in capsys.readouterr().err
+
+
+def test_a_projects_text_keeps_its_threshold(tmp_path: Path):
+    models = [write_model(tmp_path / name, multi_label_bert(0)) for name in ("a", "b")]
+    project = blank_project()
+    for model in models:
+        project = replace(project, experts=(*project.experts, ProjectExpert(model.name, model.name, model, "")))
+    source = load_domain(write_lists(tmp_path / "all.jsonl", 60, seed=7), "a")
+    found, _ = add_domain(project, "a", source, tmp_path / "domains", "micro_f1", 0.7)
+    report = read_split(found.domains[0], "report")
+    assert (report.threshold, report.metric) == (0.7, "micro_f1")
+    for broken in (0.0, 1.0, float("nan")):
+        with pytest.raises(ParameterError, match="between 0 and 1"):
+            add_domain(project, "a", source, tmp_path / "domains", "", broken)
+    plain = write_model(tmp_path / "plain", tiny_bert(0, labels=LABELS))
+    other = replace(blank_project(), experts=(ProjectExpert("p", "p", plain, ""),))
+    with pytest.raises(ParameterError, match="several labels"):
+        add_domain(other, "a", source, tmp_path / "domains", "", 0.4)

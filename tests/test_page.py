@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gradio_client import Client
@@ -16,6 +17,7 @@ from live_page import Server, open_browser, wait_until_up_to_date
 from playwright.sync_api import Browser, Page, TimeoutError
 from small_demo import shrink
 from test_presets import fill
+from tiny_models import random_texts, tiny_bert, write_model
 
 from fusion_ui.merging.recipe import MergeRecipe
 from fusion_ui.methods import METHODS
@@ -389,6 +391,32 @@ def test_a_person_merges_models_and_data_of_their_own(page: Page, demo: Project,
     assert "movies" in page.inner_text("#own-contents")
     choose_project(page, "Sentiment in four domains")
     page.wait_for_function("() => document.querySelector('#numbers').innerText.includes('Expert news')", timeout=60_000)
+
+
+def test_a_threshold_is_asked_for_where_a_model_gives_several_labels(page: Page, tmp_path: Path) -> None:
+    model: Any = tiny_bert(0, labels=("anger", "joy", "fear"))
+    labels = ("anger", "joy, fear", "fear")
+    model.config.problem_type = "multi_label_classification"
+    directory, data = write_model(tmp_path / "several", model), tmp_path / "several.csv"
+    rows = [f'{text},"{labels[i % 3]}"' for i, text in enumerate(random_texts(60, 3))]
+    data.write_text("\n".join(["text,label", *rows]) + "\n")
+    page.locator("#own button").first.click()
+    page.get_by_role("tab", name="Data").click()
+    assert page.locator("#own-threshold").count() == 0, "no model here gives several labels"
+    page.get_by_role("tab", name="Models").click()
+    page.locator("#own-model input, #own-model textarea").first.fill(str(directory))
+    page.locator("#own-add-model").click()
+    wait_for_message(page, "Added several")
+    page.get_by_role("tab", name="Data").click()
+    page.locator("#own-threshold input").fill("1.5")
+    page.locator("#own-data input[type=file]").set_input_files(data)
+    wait_for_message(page, "rows.")
+    page.locator("#own-domain-name input, #own-domain-name textarea").first.fill("several")
+    page.locator("#own-add-data").click()
+    wait_for_message(page, "The threshold must lie between 0 and 1. Got 1.5 instead.")
+    page.locator("#own-threshold input").fill("0.7")
+    page.locator("#own-add-data").click()
+    wait_for_message(page, "Added several: 60 sentences")
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1440, "dark"), (390, "light")])

@@ -47,7 +47,10 @@ def test_an_empty_table_gives_an_empty_figure():
 
 
 def curve_rows(records: list[tuple[float, str, float, bool]]) -> pd.DataFrame:
-    rows = [(p, d, v, v - 0.1, v + 0.1, 8 if is_complete else 4, is_complete) for p, d, v, is_complete in records]
+    rows = [
+        (p, d, v, v - 0.1, v + 0.1, 8 if is_complete else 4, is_complete, "accuracy")
+        for p, d, v, is_complete in records
+    ]
     return pd.DataFrame.from_records(rows, columns=CURVE_COLUMNS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 
 from benchmarks.protocol import all_experts, calibration, growth, heads, multitask, non_iid, pairwise
 from benchmarks.protocol.estimate import count_work, describe_estimate, estimate_minutes
+from benchmarks.protocol.readme import END, START, check_markers, describe_differences, write_part
 from benchmarks.protocol.section import Section, markdown, write_section
 from benchmarks.protocol.settings import FULL, QUICK, ProtocolSettings
 from benchmarks.protocol.spread import MEAN, cell, compare, judge, spread_table, summarise, with_means
@@ -30,6 +32,7 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.cli import main as fusion_ui
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
+from fusion_ui.errors import FusionError
 from fusion_ui.merging.recipe import read_recipe
 from fusion_ui.plots.parameter_curve import Level
 from fusion_ui.plots.sample_size import sample_size_figure
@@ -247,6 +250,27 @@ def test_a_section_is_written_with_its_figures(tmp_path: Path):
     assert "plotly.min.js" in page and (tmp_path / "results" / "plotly.min.js").is_file() and "https://cdn" not in page
 
 
+# The README's part.
+
+
+def test_the_readme_says_what_differs_from_the_paper_as_the_settings_have_it():
+    between = check_markers(ROOT / "README.md").split(START)[1].split(END)[0]
+    assert describe_differences(FULL) in between and "500 sentences" in between
+
+
+def test_only_what_stands_between_the_markers_is_written(tmp_path: Path):
+    file = tmp_path / "README.md"
+    file.write_text(f"# One\n\n{START}\n\nold\n\n{END}\n\nlast\n")
+    for _ in range(2):
+        write_part(file, "new")
+    assert file.read_text() == f"# One\n\n{START}\n\nnew\n\n{END}\n\nlast\n"
+    for broken in ("nothing", START, f"{END} {START}", f"{START} {START} {END}"):
+        file.write_text(broken)
+        with pytest.raises(FusionError, match="Put a line"):
+            write_part(file, "new")
+        assert file.read_text() == broken
+
+
 # Figures.
 
 
@@ -324,6 +348,9 @@ def test_the_work_is_counted_and_the_full_protocol_would_fit_on_two_cores(study:
 def test_a_killed_run_goes_on_and_ends_with_all_tables(tmp_path: Path):
     environment = os.environ | {"FUSION_UI_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "benchmarks.protocol", "--quick", "--out", str(tmp_path / "out")]
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{START}\n{END}\n")
+    command += ["--readme", str(readme)]
     models = tmp_path / "protocol" / "models"
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 400
@@ -342,6 +369,10 @@ def test_a_killed_run_goes_on_and_ends_with_all_tables(tmp_path: Path):
     assert len(titles) == 7 and "RegMean's mean is" in results
     for name in ("all_experts-in-domain", "heads", "non_iid", "pairwise-regmean-own", "growth-regmean", "calibration"):
         assert (tmp_path / "out" / "results" / f"{name}.html").is_file(), name
+    main = readme.read_text()
+    assert "In-domain:" in main and "Out-of-domain:" in main and "multi-task training, s" in main
+    assert "RegMean against Simple mean, in points" in main and "What differs from the paper" in main
+    assert re.search(r"\| RegMean \|( \d+\.\d \(\d+\.\d to \d+\.\d\) \|){5}", main), "mean and range of every domain"
     started = time.monotonic()
     assert (
         subprocess.run([*command, "heads"], cwd=ROOT, env=environment, capture_output=True, timeout=300).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,15 @@ def test_an_adapter_of_a_language_model_is_folded_into_it(tmp_path: Path, settin
         torch.testing.assert_close(
             load_model(found)(input_ids=ids).logits, adapted(input_ids=ids).logits, rtol=1e-4, atol=1e-5
         )
+
+
+def test_a_metric_that_does_not_score_choices_is_refused_as_the_text_is_added(tmp_path: Path):
+    project = replace(own_project(tmp_path, tiny_gpt2_writer, ()), domains=())
+    project = replace(project, experts=tuple(replace(expert, domain="") for expert in project.experts))
+    labelled, plain = (Domain("m0", "m0", "x", TEXTS, labels) for labels in (("w1", "w2") * 30, ()))
+    for metric, text in (("accuracy", labelled), ("macro_f1", labelled), ("perplexity", plain)):
+        assert add_domain(project, "m0", text, tmp_path / "more", metric)[0].domains[0].metric == metric
+    with pytest.raises(FusionError, match=r"has labels, so m0 chooses among them, .*'perplexity'.* accuracy, macro_f1"):
+        add_domain(project, "m0", labelled, tmp_path / "more", "perplexity")
+    with pytest.raises(FusionError, match="has no metric 'accuracy'"):
+        add_domain(project, "m0", plain, tmp_path / "more", "accuracy")

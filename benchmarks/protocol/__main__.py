@@ -6,7 +6,8 @@
     python -m benchmarks.protocol --quick         made-up text and a tiny model, in about a minute
 
 Trained models, statistics, answers and finished rows are kept in the cache, so a run that was killed goes on where it
-was. ``results.md`` holds the tables of all experiments that were run, ready to be pasted.
+was. ``results.md`` holds the tables of all experiments that were run. All of it on the demo also writes its main tables
+into the README, between two markers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 
 from benchmarks.protocol import all_experts, calibration, growth, heads, multitask, non_iid, pairwise
 from benchmarks.protocol.estimate import describe_estimate, estimate_minutes
+from benchmarks.protocol.readme import check_markers, describe_differences, render_part, write_part
 from benchmarks.protocol.section import write_section
 from benchmarks.protocol.settings import FULL, QUICK
 from benchmarks.protocol.study import Study, open_study
@@ -42,6 +44,7 @@ EXPERIMENTS = {
 }
 """In the order in which they are run and written."""
 HERE = Path(__file__).resolve().parent
+README = HERE.parent.parent / "README.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="made-up text and a tiny model")
     parser.add_argument("--estimate", action="store_true", help="say how long all of it takes, and stop")
     parser.add_argument("--out", type=Path, help="directory for results.md and results/")
+    parser.add_argument("--readme", type=Path, help="file whose marked part is written by a run of all of it")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in EXPERIMENTS]:
         parser.error(f"there is no experiment {unknown[0]!r}; choose from {', '.join(EXPERIMENTS)}")
@@ -62,9 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     out = options.out or (quick_folder if options.quick else HERE)
     study = open_study(workspace, project, QUICK if options.quick else FULL, out, progress)
+    readme = None if options.names else options.readme or (README if out == HERE else None)
+    if readme:
+        check_markers(readme)  # now, and not when half an hour is over
     say(describe_estimate(estimate_minutes(study)) + " What is finished already is not done again.")
-    if not options.estimate:
-        run(study, options.names or list(EXPERIMENTS))
+    if options.estimate:
+        return
+    run(study, options.names or list(EXPERIMENTS))
+    if readme:
+        write_part(readme, render_part(study))
+        say(f"{readme} has the main tables.")
 
 
 def run(study: Study, names: Sequence[str]) -> None:
@@ -89,8 +100,11 @@ def write_results(study: Study) -> None:
         f"Experts of the sets are trained on {how.num_train} sentences each, {how.training.num_epochs} times over; "
         f"statistics are measured on {how.num_calibration} sentences a domain. {torch.get_num_threads()} threads."
     )
+    differences = "Made-up text and a tiny model: this shows that it runs, and nothing else."
+    if how != QUICK:
+        differences = describe_differences(how)
     with replace_file(study.out / "results.md") as temporary:
-        temporary.write_text("\n".join([f"{head}\n", *parts]), encoding="utf-8")
+        temporary.write_text("\n".join([f"{head}\n", f"{differences}\n", *parts]), encoding="utf-8")
 
 
 def say(sentence: str) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.protocol.section import Section
+from benchmarks.protocol.settings import METHODS as MERGED
 from benchmarks.protocol.spread import MEAN, SPREAD, compare, spread_table, summarise, with_means
 from benchmarks.protocol.study import Study
 from fusion_ui.evaluation.combined import ENSEMBLE_COLOR
-from fusion_ui.methods import METHODS
+from fusion_ui.methods import METHODS, find_method
 from fusion_ui.plots.spread import spread_figure
 
 ENSEMBLE, OWN, BEST, MULTITASK = "Ensemble", "Each domain's own expert", "Best single expert", "Multi-task model"
@@ -42,6 +43,11 @@ def run(study: Study) -> Section:
         "domain out-of-domain, which flatters it."
     )
     return Section("All experts merged", note, tables, findings, figures)
+
+
+def name_rivals() -> list[str]:
+    """What else makes one answer of several experts, and so competes with RegMean."""
+    return [*(find_method(method).title for method in MERGED if method != "regmean"), ENSEMBLE]
 
 
 def score_inside(study: Study, seed: int) -> pd.DataFrame:

@@ -62,7 +62,9 @@ def estimate_minutes(study: Study) -> dict[str, float]:
     domain = study.training_text(study.names[0])
     texts = task.encode(domain, range(min(SAMPLE, len(domain.texts))), tokenizer)
     targets = task.read_targets(domain, trainer.label_names, tokenizer)
-    model = load_start(trainer.base, task, trainer.label_names, 0)
+    model, other = (load_start(trainer.base, task, trainer.label_names, 0) for _ in range(2))
+    # The first steps of a process are slow.
+    train_model(other, task, texts[: how.batch_size], targets, how, tokenizer.pad_id)
     training = len(texts) / train_model(model, task, texts, targets, how, tokenizer.pad_id, trainer.progress)
     num_parameters = len(study.names) * sum(parameter.numel() for parameter in model.parameters())
     started, max_tokens = time.perf_counter(), study.workspace.settings.max_tokens_per_batch

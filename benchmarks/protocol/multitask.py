@@ -32,7 +32,7 @@ def run(study: Study) -> Section:
     ratio = took["multitask"] / (took["grams"] + took["merge"])
     lost = (means["RegMean"] - means[MULTITASK]).tolist()
     findings = [
-        f"Training the multi-task model took {ratio.min():.0f} to {ratio.max():.0f} times as long as the merge with "
+        f"Training the multi-task model took {ratio.min():.2g} to {ratio.max():.2g} times as long as the merge with "
         f"its Gram matrices; RegMean's mean lies {points(lost)} points from it.",
         compare(scores, "RegMean", MULTITASK, study.titles),
     ]

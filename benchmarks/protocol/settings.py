@@ -30,7 +30,7 @@ class ProtocolSettings:
     """
 
     num_seeds: int = 3
-    num_train: int = 600
+    num_train: int = 500
     num_report: int = 300
     num_calibration: int = 128
     sizes: tuple[int, ...] = (10, 30, 100, 300, 1000)

@@ -37,6 +37,13 @@ Metrics = Annotated[
     typer.Option("--metric", help="DOMAIN=METRIC, or one METRIC for all; else the usual one of each domain's task."),
 ]
 
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Probability above which a text is given a label, for models that give several; 0.5 if not said."
+    ),
+]
+
 
 def open_workspace(**changes: Any) -> Any:
     """The workspace under this environment's settings, over which go those of `changes` that are not None."""
@@ -81,16 +88,20 @@ def domains_from(
     pair_column: str | None,
     metrics: list[str] | None = None,
     models: Sequence[Any] = (),
+    threshold: float | None = None,
 ) -> list[Any]:
     """One domain for each text of the form ``NAME=FILE``; what was decided while reading is printed.
 
     Args:
         metrics: texts of the form ``NAME=METRIC``, or ``METRIC`` for all domains.
         models: checkpoints that are to answer; where a text without labels is an answer to one of them, it is kept.
+        threshold: as of a `Domain`; refused where none of `models` gives several labels.
     """
     from fusion_ui.domains.loaders import load_domain
     from fusion_ui.tasks import find_task
 
+    if threshold is not None and not any(find_task(model.config).has_threshold for model in models):
+        raise ParameterError("--threshold is for models that give a text several labels; these do not. Leave it out.")
     has_empty_labels = any(find_task(model.config).has_empty_labels for model in models)
     domains = {}
     for text in data:
@@ -103,7 +114,7 @@ def domains_from(
             Path(path), name, text or "text", label or None, pair_column=pair, has_empty_labels=has_empty_labels
         )
     print_notes(f"{name}: {note}" for name, domain in domains.items() for note in domain.notes)
-    return _measured_by(list(domains.values()), metrics or [])
+    return [replace(d, threshold=threshold) for d in _measured_by(list(domains.values()), metrics or [])]
 
 
 def column_of(option: str | None, domain: str, usual: str | None) -> str | None:

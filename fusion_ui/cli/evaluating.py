@@ -20,6 +20,7 @@ from fusion_ui.cli.arguments import (
     PairColumn,
     Set,
     TextColumn,
+    Threshold,
     domains_from,
     open_workspace,
     recipe_from,
@@ -37,6 +38,7 @@ def evaluate(
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
     metrics: Metrics = None,
+    threshold: Threshold = None,
 ) -> None:
     """The metric of each data file with a 95 % interval: accuracy, F1, correlation, as its model's task has it."""
     from fusion_ui.checkpoints.finding import find_checkpoint
@@ -45,7 +47,7 @@ def evaluate(
     from fusion_ui.sources.local import is_directory
 
     workspace, started = open_workspace(), time.perf_counter()
-    ask = partial(domains_from, data, text_column, label_column, pair_column, metrics)
+    ask = partial(domains_from, data, text_column, label_column, pair_column, metrics, threshold=threshold)
     in_domain = list[str]()
     if is_directory(what):
         model = find_checkpoint(Path(what).name, what, workspace.settings)
@@ -85,9 +87,9 @@ def print_scores(title: str, scores: Any, guesses: Sequence[Any] = ()) -> None:
     from fusion_ui.tasks import metric_title
 
     clear_line()
-    print(f"{title}: mean {metric_of(scores.scores).lower()} {scores.mean:.1%}")
+    print(f"{title}: mean {metric_of(scores.scores).lower()} {scores.scale.show(scores.mean)}")
     for s in scores.scores:
-        value = f"{s.value:6.1%}  [{s.low:.1%}, {s.high:.1%}]"
+        value = f"{s.scale.show(s.value):>6}  {s.scale.show_interval(s.low, s.high)}"
         known = [(row.candidate.title, g.value) for row in guesses for g in row.scores if g.domain == s.domain]
-        beside = "".join(f"; {name.lower()} {guessed:.1%}" for name, guessed in known)
+        beside = "".join(f"; {name.lower()} {s.scale.show(guessed)}" for name, guessed in known)
         print(f"  {s.domain:<12} {value}  {metric_title(s.metric)}, {s.num_examples} of {s.split}, {s.role}{beside}")

@@ -19,6 +19,7 @@ from fusion_ui.cli.arguments import (
     PairColumn,
     Set,
     TextColumn,
+    Threshold,
     domains_from,
     open_workspace,
     recipe_from,
@@ -40,6 +41,7 @@ def pairs(
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
     metrics: Metrics = None,
+    threshold: Threshold = None,
 ) -> None:
     """Merge every two experts of a recipe; the score, and its change against the better and the worse of the two.
 
@@ -50,7 +52,7 @@ def pairs(
     from fusion_ui.results.experiments import pair_row
 
     whole = recipe_from(recipe, parameters)
-    ask = partial(domains_from, data, text_column, label_column, pair_column, metrics)
+    ask = partial(domains_from, data, text_column, label_column, pair_column, metrics, threshold=threshold)
     experiment, found = _make_experiment(whole, pair_recipes(whole), ask), []
     width = max(len(" + ".join(names)) for names in experiment.merges)
     for result in run_pairs(experiment, terminal_progress()):
@@ -76,6 +78,7 @@ def growth(
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
     metrics: Metrics = None,
+    threshold: Threshold = None,
 ) -> None:
     """Merge a recipe's first expert, its first two and so on to all, each time from scratch, and score every merge.
 
@@ -87,7 +90,7 @@ def growth(
 
     whole = recipe_from(recipe, parameters)
     recipes = prefix_recipes(whole, None if order is None else [name.strip() for name in order.split(",")])
-    ask = partial(domains_from, data, text_column, label_column, pair_column, metrics)
+    ask = partial(domains_from, data, text_column, label_column, pair_column, metrics, threshold=threshold)
     experiment, found = _make_experiment(whole, recipes, ask), []
     headers = growth_headers([encoded.domain.name for encoded in experiment.evaluation.domains], ensemble)
     width = max(len(" + ".join(names)) for names in experiment.merges)

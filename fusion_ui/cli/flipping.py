@@ -17,6 +17,7 @@ from fusion_ui.cli.arguments import (
     PairColumn,
     Set,
     TextColumn,
+    Threshold,
     domains_from,
     open_workspace,
     recipe_from,
@@ -46,6 +47,7 @@ def flips(
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
+    threshold: Threshold = None,
 ) -> None:
     """Sentences that a merge answers differently than another model, those of which both are surest first.
 
@@ -59,7 +61,7 @@ def flips(
         raise DomainError(f"The kind of a flip must be one of {', '.join(FlipKind)}. Got {kind!r} instead.")
     workspace = open_workspace()
     plan = workspace.plan(recipe_from(recipe, parameters))
-    domains = domains_from(data, text_column, label_column, pair_column, None, plan.experts)
+    domains = domains_from(data, text_column, label_column, pair_column, None, plan.experts, threshold)
     warn_of_overlap(plan, domains)
     evaluation, progress = workspace.evaluation_of(domains, plan), terminal_progress()
     title, answering = _find_other(against, workspace, plan, [d.name for d in domains])

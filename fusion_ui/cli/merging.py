@@ -17,6 +17,7 @@ from fusion_ui.cli.arguments import (
     PairColumn,
     Set,
     TextColumn,
+    Threshold,
     domains_from,
     open_workspace,
     recipe_from,
@@ -102,6 +103,7 @@ def merge(
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
     metrics: Metrics = None,
+    threshold: Threshold = None,
 ) -> None:
     """Merge as a recipe says and write a directory that from_pretrained loads, with a model card."""
     from fusion_ui.merging.export import check_destination
@@ -111,7 +113,7 @@ def merge(
     workspace = open_workspace()
     plan = workspace.plan(recipe_from(recipe, parameters))
     print_notes(f"{domain.name}: {note}" for domain in plan.calibration_text for note in domain.notes)
-    domains = domains_from(data or [], text_column, label_column, pair_column, metrics, plan.experts)
+    domains = domains_from(data or [], text_column, label_column, pair_column, metrics, plan.experts, threshold)
     warn_of_overlap(plan, domains)
     owners = {expert.name: expert.name for expert in plan.experts}
     merged = take_away(workspace, plan, out, Scoring(tuple(domains), owners), terminal_progress())

@@ -61,6 +61,7 @@ def history(
         low, high = merge.interval
         when = datetime.fromtimestamp(merge.time).strftime("%Y-%m-%d %H:%M")
         named = f"{merge.name} ({merge.title})" if merge.name else merge.title
-        print(f"{merge.key[:8]}  {when}  {merge.mean:6.1%} [{100 * low:.1f}, {100 * high:.1f}]  {named}")
-        scores = ", ".join(f"{d.title} {100 * d.score.value:.1f}" for d in merge.domains)
+        mean = f"{merge.scale.show(merge.mean):>6} {merge.scale.write_interval(low, high)}"
+        print(f"{merge.key[:8]}  {when}  {mean}  {named}")
+        scores = ", ".join(f"{d.title} {d.score.scale.write(d.score.value)}" for d in merge.domains)
         print(f"          {merge.project_title}, {' + '.join(merge.settings['experts'])}: {scores}")

@@ -15,6 +15,7 @@ from fusion_ui.cli.arguments import (
     PairColumn,
     Set,
     TextColumn,
+    Threshold,
     domains_from,
     open_workspace,
 )
@@ -35,6 +36,7 @@ def report(
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
     metrics: Metrics = None,
+    threshold: Threshold = None,
 ) -> None:
     """Evaluate a recipe's merge and its experts, and write one HTML page: settings, figure, numbers, recipe."""
     from fusion_ui.sources.files import replace_file
@@ -44,7 +46,7 @@ def report(
         raise SourceError(f"{out} exists already. Choose another name, or remove it.")
     workspace = open_workspace()
     plan = workspace.plan(read(recipe, parameters))
-    domains = domains_from(data, text_column, label_column, pair_column, metrics, plan.experts)
+    domains = domains_from(data, text_column, label_column, pair_column, metrics, plan.experts, threshold)
     warn_of_overlap(plan, domains)
     rows = evaluate_for_report(workspace, plan, domains, terminal_progress())
     titles = {domain.name: domain.title for domain in domains}

@@ -18,6 +18,7 @@ from fusion_ui.cli.arguments import (
     PairColumn,
     Set,
     TextColumn,
+    Threshold,
     domains_from,
     open_workspace,
     recipe_from,
@@ -51,11 +52,14 @@ def sweep(
     label_column: LabelColumn = "label",
     pair_column: PairColumn = None,
     metrics: Metrics = None,
+    threshold: Threshold = None,
 ) -> None:
     """Scores at several values of a parameter, alpha if not said, and the best mean.
 
     Give the *select* split as --data, and never the one whose score you then report.
     """
+    from fusion_ui.tasks.scales import PERCENT
+
     if relative and best:
         raise ParameterError("--best compares accuracies themselves. Leave --relative or --best out.")
     if report and not best:
@@ -64,7 +68,7 @@ def sweep(
     plan = workspace.plan(recipe_from(recipe, parameters))
     name, values = _read_values(type(plan.method), alpha, over)
     select, kept = (
-        domains_from(files, text_column, label_column, pair_column, metrics, plan.experts)
+        domains_from(files, text_column, label_column, pair_column, metrics, plan.experts, threshold)
         for files in (data, report or [])
     )
     warn_of_overlap(plan, [*select, *kept])
@@ -76,19 +80,20 @@ def sweep(
             workspace.find_best(plan, name, values, evaluation, in_domain, last, terminal_progress()), name, as_json
         )
         return
-    points, merits = [], []
+    points, merits, scale = [], [], PERCENT
     own = _score_own_experts(workspace, plan, evaluation) if relative else {}
     for value, scores in workspace.sweep(plan, name, values, evaluation, in_domain, terminal_progress()):
         scores = scores.relative_to(own) if relative else scores
         points.append({name: value, **scores.describe()})
         merits.append(scores.merit)
+        scale = scores.scale
         if not as_json:
             print_scores(f"{name} {value:g}", scores)
     top = points[merits.index(max(merits))]
     if as_json:
         print(json.dumps({"points": points, "best": {name: top[name], "mean": top["mean"]}}, indent=2))
     else:
-        print(f"best mean on these files: {top['mean']:.1%} at {name} {top[name]:g}")
+        print(f"best mean on these files: {scale.show(top['mean'])} at {name} {top[name]:g}")
 
 
 def _score_own_experts(workspace: Any, plan: Any, evaluation: Any) -> dict[str, float]:
@@ -133,16 +138,17 @@ def _follow(search: Generator[Any, None, Any], name: str, as_json: bool) -> None
             break
         if not as_json:
             clear_line()
-            state = "dropped" if row.is_dropped else f"{row.scores.mean:.1%}"
+            state = "dropped" if row.is_dropped else row.scores.scale.show(row.scores.mean)
             print(f"{name} {row.value:<8g} {state:>7} after {row.num_answers} sentences")
     if as_json:
         print(json.dumps(found.describe(), indent=2))
         return
     clear_line()
     outcome, (low, high) = found.outcome, found.outcome.top.scores.interval
-    mean = f"{outcome.top.scores.mean:.1%} [{low:.1%}, {high:.1%}]"
+    scale = outcome.top.scores.scale
+    mean = f"{scale.show(outcome.top.scores.mean)} {scale.show_interval(low, high)}"
     print(f"best {name}: {outcome.best:g}, mean {mean}; {outcome.sentence}")
     print(f"{outcome.num_answers:,} answers needed, {outcome.num_answers_full:,} for every value")
     if found.report:
         low, high = found.report.interval
-        print_scores(f"on the sentences kept back [{low:.1%}, {high:.1%}]", found.report)
+        print_scores(f"on the sentences kept back {found.report.scale.show_interval(low, high)}", found.report)

@@ -19,6 +19,7 @@ class Domain:
         labels: label name of each sentence; empty where the text has no labels.
         pairs: second text of each example, where a model judges pairs; else empty.
         metric: what answers are scored by; None is the usual metric of the task.
+        threshold: the probability above which a text is given a label, where it may have several; None is the usual.
         notes: sentences on what was decided while reading, such as how many rows were left out; not compared.
     """
 
@@ -30,6 +31,7 @@ class Domain:
     pairs: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
     metric: str | None = None
+    threshold: float | None = None
 
     @cached_property
     def fingerprint(self) -> str:

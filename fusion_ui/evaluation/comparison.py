@@ -10,8 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from fusion_ui.evaluation.candidates import Candidate, Evaluation
-from fusion_ui.evaluation.scores import DomainScore, mean_interval
+from fusion_ui.evaluation.scores import DomainScore, mean_interval, scale_of
 from fusion_ui.progress import Progress
+from fusion_ui.tasks.scales import Scale
+
+SHARE_OF_OWN = "share of the own expert's score"
+"""Stands for the metric of a score that was divided by another."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,12 @@ class CandidateScores:
     @property
     def merit(self) -> float:
         """What is as large as possible for the best of several: the mean, scores of which less is better taken off."""
-        return sum(-score.value if score.is_smaller_better else score.value for score in self.scores) / len(self.scores)
+        return sum(score.merit for score in self.scores) / len(self.scores)
+
+    @property
+    def scale(self) -> Scale:
+        """How the mean is written; a score has its own."""
+        return scale_of(self.scores)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -49,20 +58,28 @@ class CandidateScores:
         return all(metrics.get(score.domain) == score.metric for score in self.scores)
 
     def relative_to(self, own: Mapping[str, float]) -> CandidateScores:
-        """As shares of what others score, taken as exact: 1 is as good. Domains that `own` does not name are left out,
-        and those where it is not above 0, such as a correlation the wrong way round: no share of it means anything.
+        """As shares of what others score, taken as exact: 1 is as good, and more is better, also where a smaller score
+        is better. Domains that `own` does not name are left out, and those where it is not above 0, such as a
+        correlation the wrong way round: no share of it means anything.
 
         Args:
             own: domain name -> score, such as that of the domain's own expert.
         """
         known = [(score, own[score.domain]) for score in self.scores if own.get(score.domain, 0.0) > 0]
-        scaled = (replace(s, value=s.value / by, low=s.low / by, high=s.high / by) for s, by in known)
-        return replace(self, scores=tuple(scaled))
+        return replace(self, scores=tuple(_divide(score, by) for score, by in known))
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
         scores = [asdict(score) for score in self.scores]
         return {"mean": self.mean, "interval": list(self.interval), "scores": scores}
+
+
+def _divide(score: DomainScore, by: float) -> DomainScore:
+    ends = [score.value / by, score.low / by, score.high / by]
+    if score.is_smaller_better:
+        ends = [1 / ends[0], 1 / ends[2], 1 / ends[1]]
+    value, low, high = ends
+    return replace(score, value=value, low=low, high=high, metric=SHARE_OF_OWN, is_smaller_better=False)
 
 
 def score_candidate(

@@ -44,6 +44,11 @@ class Judged:
         """The metric."""
         return float(self.metric.finish(self.counts.sum(0)))
 
+    @property
+    def merit(self) -> float:
+        """The metric, such that more is better."""
+        return -self.value if self.metric.is_smaller_better else self.value
+
 
 def judge(encoded: EncodedDomain, rows: Tensor) -> Judged:
     """The answers to the first examples of a domain, as many as there are rows."""

@@ -9,8 +9,9 @@ from typing import Any
 from fusion_ui.evaluation.comparison import CandidateScores
 from fusion_ui.evaluation.experiments import Answers, Experiment
 from fusion_ui.evaluation.paired import Difference, Judged, metric_difference
-from fusion_ui.evaluation.scores import DomainScore, mean_interval
+from fusion_ui.evaluation.scores import DomainScore, mean_interval, scale_of
 from fusion_ui.progress import Progress
+from fusion_ui.tasks.scales import Scale
 
 ALONE = 0.3
 """Share of the progress in which the experts are evaluated by themselves, as a rule known already."""
@@ -42,6 +43,11 @@ class PairChange:
     def interval(self) -> tuple[float, float]:
         """95 % interval of the mean."""
         return mean_interval(self.merged)
+
+    @property
+    def scale(self) -> Scale:
+        """How mean and changes are written."""
+        return scale_of(self.merged)
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
@@ -80,12 +86,13 @@ def compare_with_experts(
     """How much better a merge is than, on each domain, the better or the worse of its experts on that domain.
 
     With a(f, d) the score of f on domain d, merge m of experts i and j, and domains D: the mean over d in D of
-    a(m, d) - max(a(i, d), a(j, d)), or - min(...). The interval is paired, since all answer the same sentences. An
+    a(m, d) - max(a(i, d), a(j, d)), or - min(...); a score of which
+    less is better counts as its negative. The interval is paired, since all answer the same sentences. An
     expert of another task than a domain is left out there.
     """
     choose = max if is_better else min
     chosen = [
-        choose((judged for judged in alone if judged is not None), key=lambda judged: judged.value)
+        choose((judged for judged in alone if judged is not None), key=lambda judged: judged.merit)
         for alone in zip(*experts, strict=True)
     ]
     return metric_difference(merged, chosen)

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fusion_ui.evaluation.stream import EncodedDomain
-from fusion_ui.tasks import METRICS, metric_title
+from fusion_ui.tasks import METRICS, metric_scale, metric_title
+from fusion_ui.tasks.scales import PERCENT, SEVERAL, Scale
 
 
 class Role(StrEnum):
@@ -49,6 +50,16 @@ class DomainScore:
     metric: str = "accuracy"
     is_smaller_better: bool = False
 
+    @property
+    def scale(self) -> Scale:
+        """How the value is written."""
+        return metric_scale(self.metric)
+
+    @property
+    def merit(self) -> float:
+        """The value, such that more is better."""
+        return -self.value if self.is_smaller_better else self.value
+
 
 def score_rows(encoded: EncodedDomain, rows: Float[Tensor, "_ ..."], role: Role) -> DomainScore:
     """Score the first examples of a domain, as many as there are rows."""
@@ -64,6 +75,18 @@ def metric_of(scores: Iterable[DomainScore]) -> str:
     """What some scores are, for people: their metric's title, or "Score" where they differ in it."""
     titles = {metric_title(score.metric) for score in scores}
     return titles.pop() if len(titles) == 1 else "Score"
+
+
+def scale_of(scores: Iterable[DomainScore]) -> Scale:
+    """How some scores, and their mean, are written together."""
+    return metric_scale(*(score.metric for score in scores))
+
+
+def describe_unit(scores: Iterable[DomainScore]) -> str:
+    """What some scores are and in which unit, for people: "Accuracy in percent"."""
+    found = tuple(scores)
+    scale, name = scale_of(found), metric_of(found)
+    return f"{name} in percent" if scale == PERCENT else f"{name}, shares in percent" if scale == SEVERAL else name
 
 
 def intervals_of(scores: Iterable[DomainScore]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pandas as pd
 
-from fusion_ui.plots.style import MARGIN, PATTERNS, SYMBOLS, Figure, escape_text, fade, new_figure
-from fusion_ui.tasks import metric_title
+from fusion_ui.plots.style import MARGIN, PATTERNS, SYMBOLS, Figure, escape_text, fade, new_figure, value_axis
+from fusion_ui.tasks import metric_scale, metric_title
+from fusion_ui.tasks.scales import Scale
 
 LINES = {"own expert": "dot", "multi-task": "dash", "majority": "dashdot", "chance": "longdash"}
 HEIGHT = 470
@@ -40,15 +40,8 @@ def accuracy_figure(
         notes = {
             name: f"<br>{escape_text(metrics[name])}{note}" if name in metrics else note for name, note in notes.items()
         }
-    low = (
-        min(0.0, _floor(float(min(frame["low"]))))
-        if is_from_zero and len(frame)
-        else 0.0
-        if is_from_zero
-        else 0.5
-        if frame.empty
-        else _floor(float(min(frame["low"])))
-    )
+    low, high = (float(min(frame["low"])), float(max(frame["high"]))) if len(frame) else (None, None)
+    values = value_axis(metric_scale(*frame["metric"]), low, high, is_from_zero)
     return new_figure(
         HEIGHT,
         traces,
@@ -60,7 +53,7 @@ def accuracy_figure(
             "zeroline": False,
             "tickangle": 0,
         },
-        yaxis={"range": [low, 1.002], "tickformat": ".0%", "zeroline": False}
+        yaxis=values
         | (
             {"title": {"text": next(iter(metrics.values())), "standoff": 8}, "automargin": True}
             if is_one_metric
@@ -92,15 +85,15 @@ def _marks(
             [
                 escape_text(row["domain"]),
                 _count(row),
-                row["low"],
-                row["high"],
+                *(_scale(row).show(row[end]) for end in ("low", "high")),
                 escape_text(row["split"]),
                 metric_title(row["metric"]),
+                _scale(row).show(row["value"]),
             ]
             for row in rows
         ],
         "hovertemplate": "<b>%{fullData.name}</b><br>%{customdata[0]}, %{customdata[4]} split: %{customdata[5]} "
-        "%{y:.1%}<br>95 % interval %{customdata[2]:.1%} to %{customdata[3]:.1%}<br>%{customdata[1]}<extra></extra>",
+        "%{customdata[6]}<br>95 % interval %{customdata[2]} to %{customdata[3]}<br>%{customdata[1]}<extra></extra>",
         "marker": {"color": color},
     }
 
@@ -127,9 +120,11 @@ def _count(row: dict[Any, Any]) -> str:
 def _line(rows: list[dict[Any, Any]], positions: dict[str, int], dash: str) -> dict[str, Any]:
     x: list[float | None] = []
     y: list[float | None] = []
+    said: list[str | None] = []
     for row in rows:
         x += [positions[row["domain"]] - 0.42, positions[row["domain"]] + 0.42, None]
         y += [row["value"], row["value"], None]
+        said += [_scale(row).show(row["value"])] * 2 + [None]
     return {
         "type": "scatter",
         "x": x,
@@ -137,15 +132,10 @@ def _line(rows: list[dict[Any, Any]], positions: dict[str, int], dash: str) -> d
         "mode": "lines",
         "name": escape_text(rows[0]["title"]),
         "line": {"dash": dash, "width": 1.5, "color": rows[0]["color"]},
-        "hovertemplate": "%{fullData.name}: %{y:.1%}<extra></extra>",
+        "customdata": said,
+        "hovertemplate": "%{fullData.name}: %{customdata}<extra></extra>",
     }
 
 
-def _floor(value: float) -> float:
-    """The next lower multiple of 10 %, so that the axis does not move with every new number; below 0 only where a
-    correlation is.
-    """
-    if not math.isfinite(value):
-        return 0.0
-    found = math.floor(value * 10 - 0.2) / 10
-    return found if value < 0 else max(0.0, found)
+def _scale(row: dict[Any, Any]) -> Scale:
+    return metric_scale(row["metric"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from fusion_ui.evaluation.combined import ENSEMBLE_COLOR
-from fusion_ui.plots.style import DOMAIN_COLORS, MARGIN, SYMBOLS, Figure, fade, new_figure
+from fusion_ui.plots.style import DOMAIN_COLORS, MARGIN, SYMBOLS, Figure, fade, new_figure, value_axis
+from fusion_ui.tasks import metric_scale
 
 HEIGHT = 400
 APART = 0.025
@@ -46,7 +46,8 @@ def growth_figure(frame: pd.DataFrame, domains: Mapping[str, str], order: Sequen
         traces.append(_line(rows.get((series, ""), []), title, {"width": width, "dash": dash}) | {"meta": "ink"})
     if ensemble := rows.get(("ensemble", "")):
         traces.append(_line(ensemble, "ensemble so far", {"color": ENSEMBLE_COLOR, "width": 2, "dash": "dashdot"}))
-    values = {"range": [_floor(frame), 1.002], "tickformat": ".0%", "zeroline": False}
+    low, high = (None, None) if frame.empty else (float(min(frame["low"])), float(max(frame["high"])))
+    values = value_axis(metric_scale(*frame["metric"]), low, high)
     names = [escape(title[:24], quote=False) for title in order]
     ticks = {"tickvals": list(range(1, len(order) + 1)), "ticktext": [*names[:1], *(f"+ {n}" for n in names[1:])]}
     return new_figure(
@@ -76,8 +77,8 @@ def _line(rows: list[dict[Any, Any]], name: str, line: dict[str, Any]) -> dict[s
             "thickness": 1.5,
             "width": 0,
         },
-        "customdata": [[row[key] for key in ("low", "high", "num_examples", "split")] for row in rows],
-        "hovertemplate": "%{y:.1%}, 95 % interval %{customdata[0]:.1%} to %{customdata[1]:.1%}"
+        "customdata": [_say(row) for row in rows],
+        "hovertemplate": "%{customdata[4]}, 95 % interval %{customdata[0]} to %{customdata[1]}"
         "<br>%{customdata[2]:,} sentences, %{customdata[3]} split<extra>%{fullData.name}</extra>",
     }
 
@@ -93,10 +94,10 @@ def _own_line(row: dict[Any, Any], of: dict[str, Any], span: list[float]) -> dic
         "legendgroup": of["legendgroup"],
         "showlegend": False,
         "line": {"color": of["line"]["color"], "width": 1, "dash": "dot"},
-        "hovertemplate": "%{y:.1%}<extra>%{fullData.name}</extra>",
+        "hovertemplate": f"{metric_scale(row['metric']).show(row['value'])}<extra>%{{fullData.name}}</extra>",
     }
 
 
-def _floor(frame: pd.DataFrame) -> float:
-    """In steps, so that the axis does not move with every new point."""
-    return 0.5 if frame.empty else max(0.0, math.floor(10 * float(min(frame["low"])) - 0.2) / 10)
+def _say(row: dict[Any, Any]) -> list[Any]:
+    low, high, value = (metric_scale(row["metric"]).show(row[key]) for key in ("low", "high", "value"))
+    return [low, high, row["num_examples"], row["split"], value]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fusion_ui.plots.layers import ACROSS_ZERO, LIGHT_TO_DARK
 from fusion_ui.plots.style import CELL_INK, Figure, new_figure
+from fusion_ui.tasks import metric_scale
 
 QUANTITIES = {
     "better": "against the better expert",
@@ -43,6 +44,7 @@ def pairs_figure(frame: pd.DataFrame, experts: Mapping[str, str], quantity: str,
             hovers[a][b] = _hover(row, experts, quantity, place)
     found = [row[quantity] for row in rows]
     is_change = quantity != "score"
+    scale, low = metric_scale(*(row["metric"] for row in rows)), min(found, default=0.9)
     most = max([LEAST_SPAN, *map(abs, found)])
     trace: dict[str, Any] = {
         "type": "heatmap",
@@ -56,8 +58,8 @@ def pairs_figure(frame: pd.DataFrame, experts: Mapping[str, str], quantity: str,
         "hovertemplate": "%{customdata}<extra></extra>",
         "hoverongaps": False,
         "colorscale": [list(color) for color in (ACROSS_ZERO if is_change else LIGHT_TO_DARK)],
-        "zmin": -most if is_change else min(found, default=0.9) - 0.1,
-        "zmax": most if is_change else 1.0,
+        "zmin": -most if is_change else 0.9 * low,
+        "zmax": most if is_change else scale.most or max(found, default=1.0),
         "showscale": False,  # the numbers stand in the cells
         "xgap": 2,
         "ygap": 2,
@@ -79,19 +81,18 @@ def _square(size: int) -> list[list[Any]]:
 
 def _cell(row: dict[Any, Any], quantity: str) -> str:
     if quantity == "score":
-        return f"{100 * row[quantity]:.1f}"
-    text = f"{100 * row[quantity]:+.1f}"
+        return metric_scale(row["metric"]).write(row[quantity])
+    text = metric_scale(row["metric"]).write_change(row[quantity])
     return f"<b>{text}</b>" if _is_clear(row, quantity) else text
 
 
 def _hover(row: dict[Any, Any], experts: Mapping[str, str], quantity: str, place: str) -> str:
-    low, high = (100 * row[f"{quantity}{end}"] for end in ("_low", "_high"))
+    scale, ends = metric_scale(row["metric"]), [row[f"{quantity}{end}"] for end in ("_low", "_high")]
     if quantity == "score":
-        about = f"score {row[quantity]:.1%}, 95 % interval {low:.1f} to {high:.1f}"
+        about = f"score {scale.show(row[quantity])}, 95 % interval {' to '.join(map(scale.write, ends))}"
     else:
-        about = (
-            f"{100 * row[quantity]:+.1f} points {QUANTITIES[quantity]}, paired 95 % interval {low:+.1f} to {high:+.1f}"
-        )
+        about = f"{scale.write_change(row[quantity])}{scale.unit} {QUANTITIES[quantity]}, "
+        about += f"paired 95 % interval {' to '.join(map(scale.write_change, ends))}"
         about += "" if _is_clear(row, quantity) else ": no clear difference"
     lines = [about, f"on {PLACES[place]}, {row['num_examples']:,} sentences, {row['split']} split", *row["detail"]]
     pair = escape(f"{experts[row['first']]} + {experts[row['second']]}", quote=False)

@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.plots.style import DOMAIN_COLORS, SYMBOLS, Figure, escape_text, fade, new_figure
+from fusion_ui.plots.style import DOMAIN_COLORS, SYMBOLS, Figure, escape_text, fade, new_figure, value_axis
 from fusion_ui.results.curve import MEAN
+from fusion_ui.tasks import metric_scale
+from fusion_ui.tasks.scales import Scale
 
 HEIGHT = 400
 BAND = 0.1
@@ -62,14 +64,15 @@ def curve_figure(
     # "ink" is drawn in the page's text colour.
     traces.append(_line(rows[MEAN], "mean", label, {"width": 4}) | {"meta": "ink", "mode": "lines"})
     traces.append(_look(looks[MEAN], "mean", label, {"width": 4}) | {"meta": "ink"})
-    traces += [_level(level, span, DASHES[i % len(DASHES)]) for i, level in enumerate(levels)]
+    scale = metric_scale(*frame["metric"])
+    traces += [_level(level, scale, span, DASHES[i % len(DASHES)]) for i, level in enumerate(levels)]
     padding = 0.02 * (span[1] - span[0])
     marker = {"type": "line", "x0": current, "x1": current, "y0": 0, "y1": 1, "yref": "paper"}
     return new_figure(
         HEIGHT,
         traces,
         xaxis={"range": [span[0] - padding, span[1] + padding], "title": {"text": label}, "zeroline": False},
-        yaxis={"tickformat": ".0%", "zeroline": False, "range": _limits(frame, levels, is_relative)},
+        yaxis=_value_axis(frame, levels, is_relative),
         shapes=[marker | {"line": {"dash": "dot", "width": 2, "color": "#4c6ef5"}}],
     )
 
@@ -81,13 +84,17 @@ def _rows_of(records: list[dict[Any, Any]], domains: dict[str, str]) -> dict[str
     return rows
 
 
-def _limits(frame: pd.DataFrame, levels: Sequence[Level], is_relative: bool) -> list[float]:
-    """In steps, so that the axis does not move with every new point; never beyond what an accuracy can be."""
+def _value_axis(frame: pd.DataFrame, levels: Sequence[Level], is_relative: bool) -> dict[str, Any]:
+    """In steps, so that the axis does not move with every new point; never beyond what a score can be."""
     exact = frame[frame["is_complete"].astype(bool)]  # those of the first look are not drawn
     found = [*frame["value"], *exact["low"], *exact["high"], *(level.value for level in levels)]
+    scale = metric_scale(*frame["metric"])
     low, high = (min(found), max(found)) if found else (0.5, 1.0)
-    most = math.inf if is_relative else 1.002
-    return [max(0.0, math.floor(20 * low - 0.2) / 20), min(most, math.ceil(20 * high + 0.2) / 20)]
+    if scale.most is None:
+        return value_axis(scale, low, high)
+    most, least = math.inf if is_relative else scale.most + 0.002, math.floor(20 * low - 0.2) / 20
+    ends = [least if low < 0 else max(0.0, least), min(most, math.ceil(20 * high + 0.2) / 20)]
+    return {"tickformat": scale.ticks, "zeroline": False, "range": ends}
 
 
 def _line(
@@ -97,14 +104,17 @@ def _line(
         "type": "scatter",
         "x": [row["parameter"] for row in rows],
         "y": [row["value"] for row in rows],
-        "customdata": [[row["low"], row["high"], row["num_examples"]] for row in rows],
+        "customdata": [
+            [*(metric_scale(row["metric"]).show(row[key]) for key in ("value", "low", "high")), row["num_examples"]]
+            for row in rows
+        ],
         "name": name,
         "legendgroup": name,
         "mode": "lines+markers",
         "line": line,
         "marker": {"size": 5, "symbol": symbol},
-        "hovertemplate": f"{label} %{{x:.2f}}: %{{y:.1%}}, 95 % interval %{{customdata[0]:.1%}} to "
-        "%{customdata[1]:.1%}<br>%{customdata[2]} sentences, select split<extra>%{fullData.name}</extra>",
+        "hovertemplate": f"{label} %{{x:.2f}}: %{{customdata[0]}}, 95 % interval %{{customdata[1]}} to "
+        "%{customdata[2]}<br>%{customdata[3]} sentences, select split<extra>%{fullData.name}</extra>",
     }
 
 
@@ -132,7 +142,7 @@ def _band(rows: list[dict[Any, Any]], name: str, color: str) -> dict[str, Any]:
     }
 
 
-def _level(level: Level, span: tuple[float, float], dash: str) -> dict[str, Any]:
+def _level(level: Level, scale: Scale, span: tuple[float, float], dash: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "x": list(span),
@@ -140,5 +150,5 @@ def _level(level: Level, span: tuple[float, float], dash: str) -> dict[str, Any]
         "mode": "lines",
         "name": escape_text(level.title),
         "line": {"dash": dash, "width": 1.5, "color": level.color},
-        "hovertemplate": "%{fullData.name}: mean %{y:.1%}, select split<extra></extra>",
+        "hovertemplate": f"%{{fullData.name}}: mean {scale.show(level.value)}, select split<extra></extra>",
     }

@@ -6,8 +6,11 @@ too much for what is drawn many times a second; the tests check every figure aga
 
 from __future__ import annotations
 
+import math
 from html import escape
 from typing import Any
+
+from fusion_ui.tasks.scales import Scale
 
 Figure = dict[str, Any]
 """``{"data": [traces], "layout": {...}}``"""
@@ -40,6 +43,25 @@ def new_figure(height: int, traces: list[dict[str, Any]], **layout: Any) -> Figu
         "dragmode": False,
     }
     return {"data": traces, "layout": shared | layout}
+
+
+def value_axis(scale: Scale, low: float | None, high: float | None, is_from_zero: bool = False) -> dict[str, Any]:
+    """The axis of a metric's values, cut in steps so that it does not move with every new number.
+
+    Args:
+        low, high: the least and the largest number drawn; None where there is none yet.
+    """
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        low, high = (0.5, 1.0) if scale.most is not None else (0.0, 1.0)
+    if scale.most is not None:
+        least = math.floor(low * 10 - 0.2) / 10
+        start = least if low < 0 else 0.0 if is_from_zero else max(0.0, least)  # below 0 only where a correlation is
+        ends = [start, scale.most + 0.002]
+    else:
+        step = 10 ** math.floor(math.log10(max(abs(low), abs(high), 1e-9))) / 5
+        least = math.floor(low / step - 0.2) * step
+        ends = [least if low < 0 else 0.0 if is_from_zero else max(0.0, least), math.ceil(high / step + 0.2) * step]
+    return {"range": ends, "tickformat": scale.ticks, "zeroline": False}
 
 
 def escape_text(text: str) -> str:

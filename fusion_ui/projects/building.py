@@ -20,7 +20,7 @@ from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.tagged_words import list_words
 from fusion_ui.errors import DomainError, RecipeError
 from fusion_ui.projects.corpus import split_sentences
-from fusion_ui.projects.measures import task_of
+from fusion_ui.projects.measures import check_measure
 from fusion_ui.projects.project import Project, ProjectDomain, ProjectExpert, read_split
 from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.sharing import check_belongs
@@ -84,7 +84,7 @@ def use_base(project: Project, checkpoint: Checkpoint) -> Project:
 
 
 def add_domain(
-    project: Project, name: str, source: Domain, folder: Path, metric: str = ""
+    project: Project, name: str, source: Domain, folder: Path, metric: str = "", threshold: float | None = None
 ) -> tuple[Project, list[str]]:
     """The project with one more domain, cut into calibrate, select and report and written to `folder`; and notes.
 
@@ -92,8 +92,10 @@ def add_domain(
 
     Args:
         metric: what it is scored by; empty for the usual metric of its model's task.
+        threshold: the probability above which a text is given a label; None for the usual one.
 
     Raises:
+        ParameterError: the threshold is no probability, or no model of the project gives several labels.
         DomainError: the text has too few sentences, or no labels where the models need them, or its model's task has no
             such metric.
         RecipeError: the name is taken, or there is no room for more.
@@ -108,6 +110,10 @@ def add_domain(
         )
     if any(find_task(model.config).reads_words for model in present_models(project)):
         source = list_words(source)
+    owner = next((e for e in project.experts if not e.domain and e.name == name), None) or next(
+        (e for e in project.experts if not e.domain), None
+    )
+    check_measure(project, owner, source, metric, threshold)
     frame, notes = _tidy(source)
     if len(frame) < MIN_SENTENCES:
         raise DomainError(
@@ -121,15 +127,10 @@ def add_domain(
         # All in quotes: pandas writes a lone carriage return without, and no reader can tell it from a row's end.
         rows.to_csv(target / f"{split}.csv", index=False, quoting=csv.QUOTE_ALL)
     files = {split: target / f"{split}.csv" for split in SHARES}
-    owner = next((e for e in project.experts if not e.domain and e.name == name), None) or next(
-        (e for e in project.experts if not e.domain), None
-    )
-    if owner:
-        task_of(owner).find_metric(metric or None)
     # No model is trained on it here, so calibration text stands where a reference model would learn from.
     parts = files["calibrate"], files["calibrate"], files["select"], files["report"]
     pair, label = PAIR_COLUMN if source.pairs else None, "label" if source.labels else None
-    domain = ProjectDomain(name, name, *parts, pair_column=pair, metric=metric or None, label_column=label)
+    domain = ProjectDomain(name, name, *parts, (), pair, metric or None, label, threshold)
     experts = tuple(replace(e, domain=name) if e is owner else e for e in project.experts)
     notes += _overlaps(project, domain)
     return replace(project, domains=(*project.domains, domain), experts=experts), notes

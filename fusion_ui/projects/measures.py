@@ -5,14 +5,56 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.domains.domain import Domain
+from fusion_ui.errors import DomainError, ParameterError
 from fusion_ui.projects.project import Project, ProjectExpert
 from fusion_ui.tasks import find_task
+from fusion_ui.tasks.causal_language_model import CausalLanguageModel, MultipleChoice
+from fusion_ui.tasks.multi_label import MultiLabelClassification
 from fusion_ui.tasks.task import Task
 
 
 def task_of(expert: ProjectExpert) -> Task:
     """The task of a project's model."""
     return find_task(Checkpoint(expert.name, expert.model, expert.source or str(expert.model)).config)
+
+
+def check_measure(
+    project: Project, owner: ProjectExpert | None, text: Domain, metric: str, threshold: float | None
+) -> None:
+    """Raise unless text can be scored like this.
+
+    Args:
+        owner: the model whose own domain the text becomes; None where it is nobody's.
+        metric: empty for the usual one.
+        threshold: None for the usual one.
+
+    Raises:
+        DomainError: the owner's task has no such metric for such text.
+        ParameterError: the threshold is no probability, or no model of the project gives several labels.
+    """
+    if threshold is not None:
+        if not has_threshold(project):
+            raise ParameterError("A threshold is for models that give a text several labels; these do not. Empty it.")
+        MultiLabelClassification(threshold)
+    if owner is None or not metric:
+        return
+    task = task_of(owner)
+    if text.labels and isinstance(task, CausalLanguageModel):
+        known = [found.name for found in MultipleChoice.metrics]
+        if metric not in known:
+            raise DomainError(
+                f"The text of {text.name} has labels, so {owner.name} chooses among them, which {metric[:40]!r} does "
+                f"not score. Score it by one of: {', '.join(known)}; or choose no label column, and the text itself is "
+                "scored."
+            )
+        return
+    task.find_metric(metric)
+
+
+def has_threshold(project: Project) -> bool:
+    """True if a model of the project gives a text every label that is probable enough."""
+    return any(task_of(expert).has_threshold for expert in project.experts)
 
 
 def metric_choices(project: Project) -> list[tuple[str, str]]:

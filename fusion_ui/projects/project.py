@@ -48,6 +48,7 @@ class ProjectDomain:
         labels: as of `ProjectExpert`, for the labels in the files.
         pair_column: column of the second texts, where the examples are pairs.
         metric: what answers are scored by; None is the usual metric of the domain's task.
+        threshold: as of a `Domain`.
         label_column: None where the text has no labels, which language models do not need.
     """
 
@@ -61,6 +62,7 @@ class ProjectDomain:
     pair_column: str | None = None
     metric: str | None = None
     label_column: str | None = "label"
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,4 +108,4 @@ def read_split(domain: ProjectDomain, split: str) -> Domain:
     found = load_domain(getattr(domain, split), domain.name, label_column=label, title=domain.title, pair_column=pair)
     names = dict(domain.labels)
     labels = tuple(rename_items(label, names) for label in found.labels) if names else found.labels
-    return replace(found, labels=labels, metric=domain.metric)
+    return replace(found, labels=labels, metric=domain.metric, threshold=domain.threshold)

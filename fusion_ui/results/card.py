@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from fusion_ui.evaluation.scores import intervals_of, metric_of
+from fusion_ui.evaluation.scores import describe_unit, intervals_of, metric_of
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.pinning import slugify
 from fusion_ui.merging.plan import MergePlan
@@ -200,7 +200,7 @@ def _numbers(numbers: Sequence[DomainNumbers]) -> str:
     ]
     header = ["domain", "this merge", "its own expert", "split", "sentences", "expert in the merge"]
     intervals = intervals_of(row.merge for row in numbers)
-    return f"{metric} in percent with {intervals}.\n\n" + _table(header, rows)
+    return f"{describe_unit(row.merge for row in numbers)}, with {intervals}.\n\n" + _table(header, rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,15 +10,16 @@ import pandas as pd
 
 from fusion_ui.evaluation.comparison import CandidateScores
 from fusion_ui.evaluation.growth import GrowthPoint, keep_in_domain
-from fusion_ui.evaluation.paired import Difference
 from fusion_ui.evaluation.pairs import PairChange, PairResult
 from fusion_ui.evaluation.scores import DomainScore
+from fusion_ui.tasks import shared_metric
+from fusion_ui.tasks.scales import Scale
 
 PAIR_HEADERS = ("Pair", "Score", "vs better", "vs worse")
-PAIR_COLUMNS = ["first", "second", "where", "split", "num_examples", "detail"]
+PAIR_COLUMNS = ["first", "second", "where", "split", "num_examples", "metric", "detail"]
 PAIR_COLUMNS += [f"{quantity}{end}" for quantity in ("score", "better", "worse") for end in ("", "_low", "_high")]
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
-GROWTH_COLUMNS = ["num_experts", "series", "domain", "role", "split", "num_examples", "value", "low", "high"]
+GROWTH_COLUMNS = ["num_experts", "series", "domain", "role", "split", "num_examples", "metric", "value", "low", "high"]
 
 
 def pair_table(results: Iterable[PairResult], titles: Mapping[str, str]) -> pd.DataFrame:
@@ -40,18 +41,20 @@ def _pair_record(experts: tuple[str, str], where: str, change: PairChange, title
     low, high = change.interval
     record: dict[str, Any] = {"first": experts[0], "second": experts[1], "where": where}
     record |= {"split": change.merged[0].split, "num_examples": sum(score.num_examples for score in change.merged)}
+    record |= {"metric": shared_metric(score.metric for score in change.merged)}
     record |= {"score": change.mean, "score_low": low, "score_high": high}
     for name, against in (("better", change.better), ("worse", change.worse)):
         record |= {name: against.value, f"{name}_low": against.low, f"{name}_high": against.high}
     record["detail"] = [
-        f"{titles.get(m.domain, m.domain)}: {m.value:.1%}, alone {' and '.join(f'{s.value:.1%}' for s in (a, b) if s)}"
+        f"{titles.get(m.domain, m.domain)}: {m.scale.show(m.value)}, "
+        f"alone {' and '.join(s.scale.show(s.value) for s in (a, b) if s)}"
         for m, a, b in zip(change.merged, *change.alone, strict=True)
     ]
     return record
 
 
 def pair_row(result: PairResult, where: str, titles: Mapping[str, str] = NO_TITLES) -> list[str]:
-    """The cells under `PAIR_HEADERS`: score and changes in percent with 95 % intervals.
+    """The cells under `PAIR_HEADERS`: score and changes with 95 % intervals, shares in percent.
 
     Args:
         where: "own" or "others".
@@ -61,7 +64,8 @@ def pair_row(result: PairResult, where: str, titles: Mapping[str, str] = NO_TITL
     name = _join(result.experts, titles)
     if change is None:
         return [name, "-", "-", "-"]
-    return [name, _percent(change.mean, *change.interval), _points(change.better), _points(change.worse)]
+    score = _with_interval(change.scale, change.mean, *change.interval)
+    return [name, score, *(change.scale.write_change(d.value, d.low, d.high) for d in (change.better, change.worse))]
 
 
 def growth_table(points: Iterable[GrowthPoint]) -> pd.DataFrame:
@@ -90,7 +94,8 @@ def _score_record(count: int, series: str, score: DomainScore) -> dict[str, Any]
 def _mean_record(count: int, series: str, row: CandidateScores) -> dict[str, Any]:
     low, high = row.interval
     about = {"split": row.scores[0].split, "num_examples": sum(score.num_examples for score in row.scores)}
-    about |= {"domain": "", "role": "", "value": row.mean, "low": low, "high": high}
+    about |= {"domain": "", "role": "", "metric": shared_metric(score.metric for score in row.scores)}
+    about |= {"value": row.mean, "low": low, "high": high}
     return {"num_experts": count, "series": series, **about}
 
 
@@ -100,8 +105,8 @@ def growth_headers(domains: Iterable[str], has_ensemble: bool) -> list[str]:
 
 
 def growth_row(point: GrowthPoint, titles: Mapping[str, str] = NO_TITLES) -> list[str]:
-    """Cells in percent; the means with 95 % intervals, a domain whose expert was not added yet in brackets, one of
-    another task than those that were a dash.
+    """Cells, shares in percent; the means with 95 % intervals, a domain whose expert was not added yet in brackets,
+    one of another task than those that were a dash.
 
     Args:
         titles: expert name -> title; without one the name stands.
@@ -116,7 +121,8 @@ def growth_row(point: GrowthPoint, titles: Mapping[str, str] = NO_TITLES) -> lis
 
 
 def _in_or_out(score: DomainScore) -> str:
-    return f"{100 * score.value:.1f}" if score.role == "in-domain" else f"({100 * score.value:.1f})"
+    written = score.scale.write(score.value)
+    return written if score.role == "in-domain" else f"({written})"
 
 
 def _join(experts: Iterable[str], titles: Mapping[str, str]) -> str:
@@ -124,12 +130,8 @@ def _join(experts: Iterable[str], titles: Mapping[str, str]) -> str:
 
 
 def _mean(row: CandidateScores | None) -> str:
-    return _percent(row.mean, *row.interval) if row and row.scores else "-"
+    return _with_interval(row.scale, row.mean, *row.interval) if row and row.scores else "-"
 
 
-def _percent(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _points(difference: Difference) -> str:
-    return f"{100 * difference.value:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
+def _with_interval(scale: Scale, value: float, low: float, high: float) -> str:
+    return f"{scale.write(value)} {scale.write_interval(low, high)}"

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from fusion_ui.evaluation.candidates import Evaluation
 from fusion_ui.evaluation.comparison import CandidateScores
-from fusion_ui.evaluation.scores import DomainScore, mean_interval
+from fusion_ui.evaluation.scores import DomainScore, mean_interval, scale_of
 from fusion_ui.progress import Progress
+from fusion_ui.tasks.scales import Scale
 
 MAX_MERGES = 200
 """Of one visitor. What the slider only passed is forgotten first."""
@@ -83,6 +84,11 @@ class RememberedMerge:
     def mean(self) -> float:
         """Mean score, every domain counting the same."""
         return sum(domain.score.value for domain in self.domains) / len(self.domains)
+
+    @property
+    def scale(self) -> Scale:
+        """How the mean is written; a score has its own."""
+        return scale_of(domain.score for domain in self.domains)
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -25,7 +25,7 @@ class DomainNumbers:
 
 
 def format_score(score: DomainScore | None) -> str:
-    """In percent with its interval, ``92.7 [90.3, 94.5]``; a dash for none."""
+    """With its interval, ``92.7 [90.3, 94.5]``, shares in percent; a dash for none."""
     if score is None:
         return "–"
-    return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
+    return f"{score.scale.write(score.value)} {score.scale.write_interval(score.low, score.high)}"

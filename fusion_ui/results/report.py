@@ -12,12 +12,13 @@ from typing import Any
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.evaluation.comparison import CandidateScores
-from fusion_ui.evaluation.scores import intervals_of, metric_of
+from fusion_ui.evaluation.scores import describe_unit, intervals_of
 from fusion_ui.merging.pinning import pinned_recipe, portable_recipe
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.results.licences import describe_terms, read_terms
 from fusion_ui.settings import ASSETS
 from fusion_ui.tasks import metric_title
+from fusion_ui.tasks.scales import Scale
 
 TEMPLATE = "report.html"
 PACKAGES = ("torch", "transformers", "safetensors", "huggingface_hub", "plotly")
@@ -67,7 +68,7 @@ def render_report(report: Report) -> str:
         drawn=[figure for _, figure in report.figures],
         plotly=Markup(_plotly()),  # a library, not anybody's text
         domains=_headers(report),
-        metric=metric_of(scores),
+        metric=describe_unit(scores),
         intervals=intervals_of(scores),
         rows=[_row(row, report) for row in report.rows],
         read_on=_read_on(report),
@@ -117,16 +118,16 @@ def _headers(report: Report) -> list[str]:
 def _row(row: CandidateScores, report: Report) -> dict[str, Any]:
     scores = {score.domain: score for score in row.scores}
     found = [scores.get(domain) for domain in report.domains]
-    cells = [_cell(s.value, (s.low, s.high)) if s and s.num_examples else ("–", "") for s in found]
+    cells = [_cell(s.scale, s.value, (s.low, s.high)) if s and s.num_examples else ("–", "") for s in found]
     return {
         "title": row.candidate.title,
         "is_picked": row.candidate.name == report.picked,
-        "cells": [*cells, _cell(row.mean, row.interval) if len(scores) == len(found) else ("–", "")],
+        "cells": [*cells, _cell(row.scale, row.mean, row.interval) if len(scores) == len(found) else ("–", "")],
     }
 
 
-def _cell(value: float, interval: tuple[float, float]) -> tuple[str, str]:
-    return f"{100 * value:.1f}", f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+def _cell(scale: Scale, value: float, interval: tuple[float, float]) -> tuple[str, str]:
+    return scale.write(value), scale.write_interval(*interval)
 
 
 def _read_on(report: Report) -> str:

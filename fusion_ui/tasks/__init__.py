@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -12,6 +12,7 @@ from fusion_ui.tasks.causal_language_model import CausalLanguageModel
 from fusion_ui.tasks.metrics import Metric
 from fusion_ui.tasks.multi_label import MultiLabelClassification
 from fusion_ui.tasks.regression import Regression
+from fusion_ui.tasks.scales import PERCENT, SEVERAL, Scale
 from fusion_ui.tasks.sequence_classification import SequenceClassification
 from fusion_ui.tasks.sequence_to_sequence import SequenceToSequence
 from fusion_ui.tasks.task import Task
@@ -35,6 +36,21 @@ METRICS: dict[str, Metric] = {metric.name: metric for task in TASKS for metric i
 def metric_title(name: str) -> str:
     """How people call a metric."""
     return METRICS[name].title if name in METRICS else name
+
+
+def shared_metric(names: Iterable[str]) -> str:
+    """The metric of a mean over scores of these metrics: theirs, or any that is written as all of them, or none."""
+    found = sorted(set(names))
+    return found[0] if found and metric_scale(*found) != SEVERAL else ""
+
+
+def metric_scale(*names: str) -> Scale:
+    """How values of some metrics are written together; "" is no metric of its own.
+
+    What is not known, such as the ratio of two scores, is a share.
+    """
+    scales = {SEVERAL if not name else METRICS[name].scale if name in METRICS else PERCENT for name in names}
+    return SEVERAL if len(scales) > 1 else scales.pop() if scales else PERCENT
 
 
 def find_task(config: Mapping[str, Any]) -> Task:

@@ -21,6 +21,7 @@ from fusion_ui.tasks.generation import read_ids, set_greedy, write_rows
 from fusion_ui.tasks.inputs import model_inputs
 from fusion_ui.tasks.likelihood import score_choices, score_tokens
 from fusion_ui.tasks.metrics import Counts, Metric, share
+from fusion_ui.tasks.scales import RATIO
 from fusion_ui.tasks.sequence_classification import ACCURACY, MACRO_F1, find_answers, find_probabilities
 from fusion_ui.tasks.task import Answer, Task
 from fusion_ui.tasks.tokenizer import Tokenizer
@@ -46,7 +47,7 @@ def _exp_share(parts: Float[Tensor, "*resample part"]) -> Float[Tensor, "*resamp
 
 
 NEXT_TOKEN_ACCURACY = Metric("next_token_accuracy", "Next-token accuracy", _count_next, share)
-PERPLEXITY = Metric("perplexity", "Perplexity", _count_loss, _exp_share, is_smaller_better=True)
+PERPLEXITY = Metric("perplexity", "Perplexity", _count_loss, _exp_share, is_smaller_better=True, scale=RATIO)
 
 
 class CausalLanguageModel(Task):

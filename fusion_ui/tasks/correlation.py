@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fusion_ui.tasks.metrics import Counts, Metric
+from fusion_ui.tasks.scales import CORRELATION
 
 _ROUNDING = 1e-12
 """A spread that is this small a share of the numbers' squares is rounding: they are all the same."""
@@ -55,5 +56,5 @@ def _count_ranks(rows: Float[Tensor, "example 1"], targets: Sequence[float]) -> 
     return _count(find_ranks(rows[:, 0].double()), find_ranks(torch.tensor(targets, dtype=torch.float64)))
 
 
-PEARSON = Metric("pearson", "Pearson", _count_values, correlation)
-SPEARMAN = Metric("spearman", "Spearman", _count_ranks, correlation)
+PEARSON = Metric("pearson", "Pearson", _count_values, correlation, scale=CORRELATION)
+SPEARMAN = Metric("spearman", "Spearman", _count_ranks, correlation, scale=CORRELATION)

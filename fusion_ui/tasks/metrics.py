@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fusion_ui.tasks.scales import PERCENT, Scale
+
 NUM_RESAMPLES = 1_000
 Counts = Float[Tensor, "example part"]
 
@@ -40,6 +42,7 @@ class Metric:
         finish: from sums (any leading dimensions) to the metric.
         is_share: the metric is the first sum divided by the second, a share of examples.
         is_smaller_better: as of perplexity; of all others larger is better.
+        scale: how its values are written and drawn.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Metric:
     finish: Callable[[Float[Tensor, "*resample part"]], Float[Tensor, "*resample"]]
     is_share: bool = False
     is_smaller_better: bool = False
+    scale: Scale = PERCENT
 
     def score(self, rows: Tensor, targets: Sequence[Any]) -> Score:
         """The metric of the examples of `rows`, with Wilson's interval for a share, a bootstrap percentile one else."""

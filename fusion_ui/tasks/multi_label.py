@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.items import NO_ITEMS, split_items
 from fusion_ui.domains.labels import encode_labels
-from fusion_ui.errors import DomainError
+from fusion_ui.errors import DomainError, ParameterError
 from fusion_ui.tasks.inputs import model_inputs
 from fusion_ui.tasks.metrics import Counts, Metric, macro_f1, micro_f1, share
 from fusion_ui.tasks.sequence_classification import arrange_labels
@@ -34,6 +34,9 @@ class MultiLabelClassification(Task):
 
     Attributes:
         threshold: a label is given where its probability is above.
+
+    Raises:
+        ParameterError: the threshold is no probability between 0 and 1.
     """
 
     threshold: float = 0.5
@@ -42,6 +45,18 @@ class MultiLabelClassification(Task):
     title = "multi-label classification"
     auto_class = "AutoModelForSequenceClassification"
     has_empty_labels = True
+    has_threshold = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:  # false for NaN too
+            raise ParameterError(
+                f"The threshold must lie between 0 and 1. Got {self.threshold:g} instead. A label is given where its "
+                "probability is above it; 0.5 is usual."
+            )
+
+    def for_domain(self, domain: Domain, tokenizer: Tokenizer) -> MultiLabelClassification:
+        """With the domain's own threshold."""
+        return self if domain.threshold is None else replace(self, threshold=domain.threshold)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

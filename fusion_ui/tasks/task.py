@@ -58,6 +58,7 @@ class Task(ABC):
         has_label_answers: an answer is one of the model's labels, so answers can be counted in a confusion matrix.
         has_right_answers: an answer is right or wrong; not where it is a quantity.
         has_empty_labels: that a text has no label is an answer too, so such rows are not left out.
+        has_threshold: a text is given every label that is probable enough, and a domain may say how much that is.
         has_ensemble: the rows of several models are enough to know what all of them together would answer.
         measures_answers: statistics are measured on texts together with what each should be answered with.
         needs_labels: a text without a label cannot be scored.
@@ -72,6 +73,7 @@ class Task(ABC):
     has_label_answers: ClassVar[bool] = False
     has_right_answers: ClassVar[bool] = True
     has_empty_labels: ClassVar[bool] = False
+    has_threshold: ClassVar[bool] = False
     has_ensemble: ClassVar[bool] = True
     measures_answers: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
@@ -99,7 +101,7 @@ class Task(ABC):
         return model.eval().requires_grad_(False)
 
     def for_domain(self, domain: Domain, tokenizer: Tokenizer) -> Task:
-        """The task as this domain sets it, where that depends on the domain.
+        """The task as this domain sets it, where that depends on the domain: its labels, or its threshold.
 
         Raises:
             DomainError: the domain cannot be answered.

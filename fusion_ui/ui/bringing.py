@@ -150,7 +150,13 @@ class Bringing:
         return preview(Path(path)) if path else None
 
     def add_data(
-        self, session_id: str | None, where: DataPlace, name: str, columns: Columns, metric: str = ""
+        self,
+        session_id: str | None,
+        where: DataPlace,
+        name: str,
+        columns: Columns,
+        metric: str = "",
+        threshold: float | None = None,
     ) -> list[str]:
         """Add a domain from an uploaded file or a hub data set; sentences on what should be known."""
         session = self.sessions.get(session_id)
@@ -158,7 +164,7 @@ class Bringing:
         has_empty_labels = any(task_of(expert).has_empty_labels for expert in session.own.experts)
         source = read_data(where, columns, self.workspace.settings.datasets_dir, has_empty_labels)
         folder = self.sessions.folder_of(session) / "domains"
-        own, notes = add_domain(session.own, _clean(name) or source.name, source, folder, metric)
+        own, notes = add_domain(session.own, _clean(name) or source.name, source, folder, metric, threshold)
         self._change(session, own)
         added = own.domains[-1].name
         owner = next((f", the own domain of {e.name}" for e in own.experts if e.domain == added), "")

@@ -117,12 +117,12 @@ class Curves:
             looked = f", a first look at {len(curve)}" if len(curve) > done else ""
             return render_status(f"{done} of {count} values of {choice.declared.symbol}{looked}", done / count)
         best = max(choice.values, key=lambda value: curve[value].merit)
-        low, high = curve[best].interval
+        scale, (low, high) = curve[best].scale, curve[best].interval
         sentences = sum(score.num_examples for score in curve[best].scores)
         return render_status(
-            f"Best on select: {choice.declared.symbol} = {best:g}, mean {curve[best].mean:.1%}",
+            f"Best on select: {choice.declared.symbol} = {best:g}, mean {scale.show(curve[best].mean)}",
             None,
-            f"[{low:.1%}, {high:.1%}], {sentences:,} sentences. {self._say_scale(session, choice)}",
+            f"{scale.show_interval(low, high)}, {sentences:,} sentences. {self._say_scale(session, choice)}",
         )
 
     def _say_scale(self, session: Session, choice: CurveChoice) -> str:

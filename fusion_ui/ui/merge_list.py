@@ -29,8 +29,8 @@ def _describe(merge: RememberedMerge) -> dict[str, Any]:
         "color": merge.color,
         "time": merge.time,
         "isSettled": merge.is_settled or bool(merge.name),
-        "mean": f"{merge.mean:.1%}",
-        "interval": f"[{100 * low:.1f}, {100 * high:.1f}]",
+        "mean": merge.scale.show(merge.mean),
+        "interval": merge.scale.write_interval(low, high),
         "about": " · ".join(said),
-        "domains": " · ".join(f"{d.title} {100 * d.score.value:.1f}" for d in merge.domains),
+        "domains": " · ".join(f"{d.title} {d.score.scale.write(d.score.value)}" for d in merge.domains),
     }

@@ -11,6 +11,7 @@ import gradio as gr
 from fusion_ui.errors import FusionError
 from fusion_ui.projects.building import BASE, MAX_EXPERTS
 from fusion_ui.projects.labels import explain_labels, label_table
+from fusion_ui.projects.measures import has_threshold
 from fusion_ui.projects.project import Project
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.data_hints import column_controls, place_controls, read_columns, read_place, wire_data_hints
@@ -70,6 +71,7 @@ def wire_project(
         panel.labels,
         panel.aligned,
         panel.heads,
+        panel.threshold,
     ]
     shown += [panel.preset, panel.weighed, panel.project, panel.message]  # a refusal speaks through the last
 
@@ -90,6 +92,7 @@ def wire_project(
             [list(row) for row in label_table(session.own)],
             render_status(explain_labels(session.own)),
             session.own.heads or "",
+            gr.update(visible=has_threshold(session.own)),
             gr.update(visible=False),
             render_status(""),
             project.name,
@@ -146,9 +149,10 @@ def wire_project(
         return handle
 
     def add_data(session_id: str | None, *values: Any) -> list[str]:
-        *place, name, text, pair, label, metric = values
+        *place, name, text, pair, label, metric, written = values
+        threshold = float(written) if isinstance(written, int | float) else None  # empty, or not shown
         columns = read_columns(text, pair, label)
-        return bringing.add_data(session_id, read_place(*place), name, columns, str(metric or ""))
+        return bringing.add_data(session_id, read_place(*place), name, columns, str(metric or ""), threshold)
 
     def rename(request: gr.Request, rows: list[list[str]]) -> list[Any]:
         try:
@@ -164,7 +168,7 @@ def wire_project(
     if bringing.workspace.settings.demo_only:  # what is not wired has no endpoint either
         return Display(panel, shown, show)
     given_model = [panel.model, panel.model_files, panel.model_name, panel.token, panel.is_base]
-    given_data = [*place_controls(panel), panel.domain_name, *column_controls(panel), panel.metric]
+    given_data = [*place_controls(panel), panel.domain_name, *column_controls(panel), panel.metric, panel.threshold]
     connect(panel.project.input, choosing, [panel.project], "choose_project")
     connect(panel.open_preset.click, stepping(bringing.open_preset), [panel.project, panel.token], "open_preset")
     connect(panel.add_model.click, stepping(bringing.add_model), given_model, "add_model")

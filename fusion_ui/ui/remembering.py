@@ -189,9 +189,11 @@ class Remembering:
 
 
 def _key(place: str, row: CandidateScores, evaluation: Evaluation) -> str:
-    # The metric only where it is not the usual one, so that what was remembered before keeps its key.
+    # Metric and threshold only where they are not the usual ones, so that what was remembered before keeps its key.
     sentences = [
-        d.domain.fingerprint + (f" {d.metric.name}" if d.metric.name != d.task.metrics[0].name else "")
+        d.domain.fingerprint
+        + (f" {d.metric.name}" if d.metric.name != d.task.metrics[0].name else "")
+        + ("" if d.domain.threshold is None else f" {d.domain.threshold:g}")
         for d in evaluation.domains
     ]
     return hashlib.sha256(json.dumps([place, row.candidate.key, sentences]).encode()).hexdigest()[:24]

@@ -63,7 +63,7 @@ def render_curve(
 
 
 def render_numbers(project: Project, shown: dict[str, CandidateScores]) -> pd.DataFrame:
-    """The exact numbers: one row a candidate, scores in percent, and how far from the domain's own expert.
+    """The exact numbers: one row a candidate, shares in percent, and how far from the domain's own expert.
 
     A domain's column says its metric where these differ; else the mean's does, unless it is accuracy.
     """
@@ -74,18 +74,20 @@ def render_numbers(project: Project, shown: dict[str, CandidateScores]) -> pd.Da
         name: title if is_plain or name not in metrics else f"{title}, {metric_title(metrics[name])}"
         for name, title in domain_titles(project).items()
     }
+    is_smaller_better = any(score.is_smaller_better for row in shown.values() for score in row.scores)
+    gap = "vs own expert, + is better" if is_smaller_better else "vs own expert"
     records = []
     for row in shown.values():
-        values = {score.domain: 100 * score.value for score in row.scores}
+        values = {score.domain: score for score in row.scores}
         own = {e.domain: _own_score(project, shown, e.name, e.domain) for e in project.experts}
-        gaps = [values[d] - 100 * s.value for d, s in own.items() if s is not None and d in values]
+        gaps = [values[d].merit - s.merit for d, s in own.items() if s is not None and d in values]
         record: dict[str, Any] = {"Model": row.candidate.title}
-        record |= {titles[d]: round(value, 1) for d, value in values.items()}
-        record[mean] = round(100 * row.mean, 1)
-        record["vs own expert"] = round(sum(gaps) / len(gaps), 1) if gaps else math.nan
+        record |= {titles[d]: s.scale.round(s.value) for d, s in values.items()}
+        record[mean] = row.scale.round(row.mean)
+        record[gap] = row.scale.round(sum(gaps) / len(gaps)) if gaps else math.nan
         record["Sentences"] = sum(score.num_examples for score in row.scores)
         records.append(record)
-    columns = ["Model", *titles.values(), mean, "vs own expert", "Sentences"]
+    columns = ["Model", *titles.values(), mean, gap, "Sentences"]
     return pd.DataFrame.from_records(records, columns=columns)
 
 

@@ -77,7 +77,7 @@ def _say_best(found: BestValue, choice: CurveChoice) -> dict[str, Any]:
     low, high = scores.interval
     spared = 1 - outcome.num_answers / outcome.num_answers_full
     sentence = f"{choice.title} = {outcome.best:g} on select; {outcome.sentence}"
-    detail = f"On report: mean {scores.mean:.1%} [{low:.1%}, {high:.1%}]."
+    detail = f"On report: mean {scores.scale.show(scores.mean)} {scores.scale.show_interval(low, high)}."
     detail += f" {spared:.0%} of the answers were spared." if spared >= 0.005 else ""
     return render_status(sentence, None, detail)
 

@@ -82,7 +82,7 @@ def build_fuse_panel(project: Project, start: FuseRequest) -> FusePanel:
             curve = build_curve_panel(project, start)
     with gr.Column(elem_classes="card"):
         with gr.Row():
-            gr.HTML("<h2>Numbers</h2><p>In percent, on the report split.</p>")
+            gr.HTML("<h2>Numbers</h2><p>On the report split, shares in percent.</p>")
             download = gr.Button("Download CSV", size="sm", scale=0, min_width=140, elem_id="download")
         numbers = gr.Dataframe(
             render_numbers(project, {}),

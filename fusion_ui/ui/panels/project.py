@@ -43,6 +43,7 @@ class ProjectPanel:
     split: gr.Dropdown
     domain_name: gr.Textbox
     metric: gr.Dropdown
+    threshold: gr.Number
     text_column: gr.Dropdown
     pair_column: gr.Dropdown
     label_column: gr.Dropdown
@@ -93,15 +94,16 @@ def build_project_panel(project: Project, allows_folders: bool) -> ProjectPanel:
             with gr.Row():
                 removed = gr.Dropdown([], label="Take out", min_width=120, elem_id="own-removed")
                 remove = gr.Button("Remove", size="sm", min_width=80, scale=0, elem_id="own-remove")
-    *data_controls, metric = data_controls
+    *data_controls, metric, threshold = data_controls
     data, dataset, look, parts, config, split, domain, text, pair, label, preview, summary, add_domain = data_controls
     controls: list[Any] = [removed, statistics_of, config, split, text, pair, label, metric, found, heads, chosen]
     for control in controls:
         control.preprocess = lambda payload: payload  # checked where it is used: its choices change with the project
     return ProjectPanel(
         chosen, preset, weighed, open_preset, own, model, found, files, name, token, is_base, check_model, add_model,
-        data, dataset, look, parts, config, split, domain, metric, text, pair, label, preview, summary, add_domain,
-        statistics, statistics_of, add_statistics, contents, removed, remove, labels, aligned, heads, message,
+        data, dataset, look, parts, config, split, domain, metric, threshold, text, pair, label, preview, summary,
+        add_domain, statistics, statistics_of, add_statistics, contents, removed, remove, labels, aligned, heads,
+        message,
     )  # fmt: skip
 
 
@@ -187,5 +189,13 @@ def _domains() -> tuple:
     name = gr.Textbox(label="Name", placeholder="as the model it belongs to", max_length=80, elem_id="own-domain-name")
     metrics = [("Usual for its model", ""), *((metric.title, metric.name) for metric in METRICS.values())]
     metric = gr.Dropdown(metrics, value="", label="Scored by", elem_id="own-metric")
+    threshold = gr.Number(
+        None,
+        label="A label is given above this probability",
+        placeholder="0.5",
+        step=0.05,
+        visible=False,
+        elem_id="own-threshold",
+    )
     add = gr.Button("Add data", elem_id="own-add-data")
-    return data, dataset, look, parts, config, split, name, text, pair, label, preview, summary, add, metric
+    return data, dataset, look, parts, config, split, name, text, pair, label, preview, summary, add, metric, threshold
