@@ -50,7 +50,8 @@ def test_the_same_text_gives_the_same_bits_every_time():
 
 def test_further_models_share_the_weights_and_no_hooks():
     model = tiny_bert(seed=5)
-    _, other = share_weights(model, 2)
+    first, other = share_weights(model, 2)
+    assert first is not model and other is not first
     for (name, mine), (same, others) in zip(model.named_parameters(), other.named_parameters(), strict=True):
         assert name == same and mine is others
     calls = []
@@ -58,6 +59,8 @@ def test_further_models_share_the_weights_and_no_hooks():
     other(input_ids=torch.tensor([[1, 2, 3]]))
     handle.remove()
     assert calls == []
+    text = {"input_ids": torch.tensor([[1, 2, 3]])}
+    assert torch.allclose(other(**text).logits, model(**text).logits, atol=1e-6)
 
 
 def test_a_crew_computes_at_the_same_time_and_leaves_torch_its_threads():

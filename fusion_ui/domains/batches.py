@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+TOKENS_OF_A_BATCH = 100
+"""What one more batch costs, in padding tokens that cost as much: a hundred small steps before and after products."""
+
 
 @dataclass(frozen=True)
 class EncodedText:
@@ -57,20 +60,33 @@ class Batch:
 
 
 def make_batches(texts: Sequence[EncodedText], indices: Sequence[int], pad_id: int, max_tokens: int) -> Iterator[Batch]:
-    """Sort the texts at `indices` by length and pad them into batches of at most `max_tokens` padded tokens.
+    """Sort the texts at `indices` by length and pad them into batches of at most `max_tokens` padded tokens, cut where
+    padding and the number of batches together cost least. A longer text is a batch of its own.
 
     Texts of which different things are asked stay apart, and so do those with and without token types: no types are
     not the same as types of zero to every model.
     """
     order = sorted(indices, key=lambda i: (_kind(texts[i]), len(texts[i])))
-    for _, alike in groupby(order, key=lambda i: _kind(texts[i])):
-        batch: list[int] = []
-        for i in alike:
-            if batch and len(texts[i]) * (len(batch) + 1) > max_tokens:
-                yield pad_batch(texts, batch, pad_id)
-                batch = []
-            batch.append(i)
-        yield pad_batch(texts, batch, pad_id)
+    for _, group in groupby(order, key=lambda i: _kind(texts[i])):
+        alike = list(group)
+        for start, end in _cut([len(texts[i]) for i in alike], max_tokens):
+            yield pad_batch(texts, alike[start:end], pad_id)
+
+
+def _cut(lengths: Sequence[int], max_tokens: int) -> list[tuple[int, int]]:
+    """Where batches of texts of growing length begin and end, by the cheapest way to cut the first 1, 2, 3, ..."""
+    cheapest, begins = [0], [0]
+    for end, longest in enumerate(lengths, start=1):
+        most = max(1, max_tokens // max(longest, 1))
+        costs = ((cheapest[begin] + (end - begin) * longest, begin) for begin in range(max(0, end - most), end))
+        cost, begin = min(costs)
+        cheapest.append(cost + TOKENS_OF_A_BATCH)
+        begins.append(begin)
+    cuts, end = list[tuple[int, int]](), len(lengths)
+    while end:
+        cuts.append((begins[end], end))
+        end = begins[end]
+    return cuts[::-1]
 
 
 def pad_batch(texts: Sequence[EncodedText], indices: Sequence[int], pad_id: int) -> Batch:

@@ -10,12 +10,14 @@ import copy
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from types import TracebackType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fusion_ui.devices import device_of
+from fusion_ui.domains.batches import Batch
 from fusion_ui.statistics.symmetric_products import set_num_threads
 
 MAX_WORKERS = 2
@@ -23,18 +25,43 @@ MAX_WORKERS = 2
 
 
 def find_num_workers(model: nn.Module) -> int:
-    """How many threads should compute with a model.
-
-    One on a GPU, and one where `compute_on` stands before the model: its copies would all call the first.
-    """
-    is_plain = device_of(model).type == "cpu" and "forward" not in vars(model)
-    return min(MAX_WORKERS, torch.get_num_threads()) if is_plain else 1
+    """How many threads should compute with a model: one on a GPU."""
+    return min(MAX_WORKERS, torch.get_num_threads()) if _is_plain(model) else 1
 
 
 def share_weights(model: nn.Module, count: int) -> list[nn.Module]:
-    """The model and further ones with the same parameters and buffers, but hooks of their own."""
+    """Models with the parameters and buffers of `model`, but hooks of their own, and linear layers that one thread
+    computes faster; the model itself where it lies on a GPU.
+    """
+    if not _is_plain(model):
+        return [model] * count
     kept = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    return [model, *(copy.deepcopy(model, dict(kept)) for _ in range(count - 1))]
+    models = [copy.deepcopy(model, dict(kept)) for _ in range(count)]
+    for module in (module for each in models for module in each.modules()):
+        if type(module) is nn.Linear and module.weight.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+            # The same product in float32 as torch's own choice of library gives, a tenth faster on small batches.
+            bias = None if module.bias is None else module.bias.detach()
+            module.forward = partial(_linear, weight=module.weight.detach(), bias=bias)
+    return models
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+
+
+def _is_plain(model: nn.Module) -> bool:
+    """False on a GPU, and where `compute_on` stands before the model: copies would all call the first."""
+    return device_of(model).type == "cpu" and "forward" not in vars(model)
+
+
+def share_out(batches: Sequence[Batch], count: int) -> list[list[Batch]]:
+    """Batches for each of some threads, with about as many tokens, and the same ones every time."""
+    shares, loads = [list[Batch]() for _ in range(count)], [0] * count
+    for batch in batches:
+        least = loads.index(min(loads))
+        shares[least].append(batch)
+        loads[least] += batch.input_ids.numel()
+    return shares
 
 
 class Crew:

@@ -18,13 +18,13 @@ from fusion_ui.devices import device_of
 from fusion_ui.domains.batches import Batch
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
-from fusion_ui.statistics.crew import ALONE, Crew, find_num_workers, share_weights
+from fusion_ui.statistics.crew import ALONE, Crew, find_num_workers, share_out, share_weights
 from fusion_ui.statistics.gram_sum import GramSum
 from fusion_ui.statistics.rows import Stacks, TokenRows
 from fusion_ui.statistics.statistic import LinearInput
 from fusion_ui.tasks.inputs import model_inputs
 
-BATCHES_A_TURN = 3
+BATCHES_A_TURN = 2
 """Of each thread. They wait for each other after a turn, and longer turns are waited for longer by others."""
 
 
@@ -92,7 +92,8 @@ def accumulate_grams(
     """
     models = share_weights(model, num_workers or find_num_workers(model))
     collectors = [GramCollector(linear_modules(each), input_sums) for each in models]
-    num_done, num_texts = 0, sum(len(batch.indices) for batch in batches)
+    shares, num_done = share_out(batches, len(models)), 0
+    num_texts = sum(len(batch.indices) for batch in batches)
 
     def run(collector: GramCollector, own: nn.Module, share: Sequence[Batch]) -> None:
         for batch in share:
@@ -102,14 +103,12 @@ def accumulate_grams(
     with Crew(len(models)) as crew, ExitStack() as attached:
         for collector in collectors:
             attached.enter_context(collector.attached())
-        # Which collector sums which batch is settled here, so that the same text gives the same bits every time.
-        for start in range(0, len(batches), len(models) * BATCHES_A_TURN):
-            step = batches[start : start + len(models) * BATCHES_A_TURN]
+        for start in range(0, max(map(len, shares)), BATCHES_A_TURN):
+            step = [share[start : start + BATCHES_A_TURN] for share in shares]
             progress.report(num_done / num_texts, f"{num_done} of {num_texts} texts")
-            shares = [step[k :: len(models)] for k in range(len(models))]
             with progress.turn():
-                crew.run([partial(run, *own) for own in zip(collectors, models, shares, strict=True)])
-            num_done += sum(len(batch.indices) for batch in step)
+                crew.run([partial(run, *own) for own in zip(collectors, models, step, strict=True)])
+            num_done += sum(len(batch.indices) for share in step for batch in share)
         first, *others = collectors
         for other in others:
             first.absorb(other, crew)
