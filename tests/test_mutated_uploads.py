@@ -128,7 +128,7 @@ def test_a_sample_through_the_page(name: str, good: dict[str, Path], server: Ser
         file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
         kind = UPLOADS[name][0].__name__
         takes_file = {"add_model": [None, [file], "", "", False], "add_statistics": [file, "m"]}
-        data = takes_file.get(kind, [file, "", None, None, "", "", "text", "", "label", ""])
+        data = takes_file.get(kind, [file, "", None, None, "", "", "text", "", "label", "", None])
         assert len(data) == len(calls[kind]["inputs"]), "the page's inputs changed: change them here too"
         message = send(kind, data)
         assert "Traceback" not in str(message) and str(server.folder) not in str(message).replace(path, "")

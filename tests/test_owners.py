@@ -54,6 +54,9 @@ def test_files_go_when_all_their_owners_have_gone(tmp_path: Path):
         for key in keys:
             owners.add_file(path, key)
     assert owners.num_bytes_of(ME) == 5 and not owners.has_file(both, "c" * 32)
+    (taken := tmp_path / "taken").hardlink_to(both)
+    assert owners.num_bytes_of(ME) == 0, "it is counted where it was taken to"
+    taken.unlink()
     live.remove("mine")
     assert owners.let_go(0, 60) == []
     live.remove("yours")

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -77,6 +78,18 @@ def test_numbers_of_a_strangers_models_come_from_a_child_and_are_the_same(
     # From then on another value is computed here, at once.
     session.step(True)
     assert not handlers.rehearsals.is_due(project, session.request)
+
+
+def test_a_method_that_is_not_shown_is_computed_with_in_a_child_first(handlers: Handlers, project: Project):
+    session = handlers.sessions.get("me")
+    session.show(project, replace(default_request(project), methods=("simple_mean",), references=()))
+    list(handlers.run("me"))
+    seen: list[int] = []
+    for method in ("simple_mean", "regmean", "regmean"):
+        seen.append(0)
+        for _ in Examining(handlers).examine("me", method, "moved", "cosine"):
+            seen[-1] = max(seen[-1], len(children()))
+    assert seen == [0, 1, 0] and children() == []
 
 
 def test_a_child_that_is_killed_fails_its_job_with_a_sentence_and_nothing_else(handlers: Handlers, project: Project):

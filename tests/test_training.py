@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -244,12 +245,17 @@ def test_an_interrupt_ends_the_command_and_leaves_nothing(recipe: Path):
     out = recipe.parent / "multitask"
     command = [sys.executable, "-m", "fusion_ui", "train", str(recipe), "--out", str(out), "--epochs", "100000"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 120
-    while not list(recipe.parent.glob(".multitask.*.part")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    # A shell gives what it runs in the background a closed ear for interrupts, which is inherited.
+    listen = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=listen)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(recipe.parent.glob(".multitask.*.part")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode in (130, -signal.SIGINT), error
     assert not out.exists() and not list(recipe.parent.glob(".multitask.*"))

@@ -68,6 +68,19 @@ def test_several_files_become_a_model(model: Path, tmp_path: Path):
     assert_same_model(received, model)
 
 
+def test_a_file_that_is_taken_takes_no_more_room(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    received = receive_upload(sorted(model.iterdir()), tmp_path / "mine")
+    assert all(path.samefile(model / path.name) for path in received.iterdir())
+
+    def refuse(*_: object) -> None:
+        raise OSError("another disk")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    copied = receive_upload(sorted(model.iterdir()), tmp_path / "other")
+    assert contents(copied) == contents(model)
+    assert not any(path.samefile(model / path.name) for path in copied.iterdir())
+
+
 def test_a_zip_with_a_top_folder_becomes_a_model(model: Path, tmp_path: Path):
     extras = {"training_args.bin": b"x", "checkpoint-5/config.json": b"{}", ".DS_Store": b"", "modeling.py": b"boom"}
     archive = write_zip(tmp_path / "Mine.ZIP", {**contents(model), **extras}, top="my model/")

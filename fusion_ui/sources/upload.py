@@ -63,11 +63,12 @@ class UploadLimits:
 
 @dataclass(frozen=True)
 class _Member:
-    """One uploaded file: where it lay, its size as far as it is told, and how to read it."""
+    """One uploaded file: where it lay, its size as far as it is told, how to read it, and its path if it is a file."""
 
     parts: tuple[str, ...]
     size: int
     open: Callable[[], IO[bytes]]
+    file: Path | None = None
 
     @property
     def name(self) -> str:
@@ -118,7 +119,8 @@ def receive_upload(
                 budget = min(limits.max_bytes, limits.max_ratio * named[0][1].stat().st_size + _SLACK)
             else:
                 members = [
-                    _Member(_split(name), path.stat().st_size, lambda p=path: p.open("rb")) for name, path in named
+                    _Member(_split(name), path.stat().st_size, lambda p=path: p.open("rb"), path)
+                    for name, path in named
                 ]
                 budget = limits.max_bytes
             kept, left_out = _sort(_strip_top_folder(members), limits)
@@ -253,6 +255,10 @@ def _copy(kept: list[_Member], folder: Path, budget: int, limits: UploadLimits, 
     for member in kept:
         room = budget - total if member.name.endswith(".safetensors") else min(budget - total, limits.max_text_bytes)
         written = 0
+        if member.file is not None and member.size <= room and _link(member.file, folder / member.name):
+            total += member.size
+            progress.report(total / max(expected, 1), f"receiving {member.name}")
+            continue
         with member.open() as source, (folder / member.name).open("wb") as target:
             while chunk := source.read(_CHUNK):
                 written += len(chunk)
@@ -265,6 +271,15 @@ def _copy(kept: list[_Member], folder: Path, budget: int, limits: UploadLimits, 
                 target.write(chunk)
                 progress.report((total + written) / max(expected, 1), f"receiving {member.name}")
         total += written
+
+
+def _link(file: Path, place: Path) -> bool:
+    """Give a file a second name, which takes no room on the disk; False where that cannot be, as on another disk."""
+    try:
+        place.hardlink_to(file.resolve())
+    except OSError:
+        return False
+    return True
 
 
 def _summary(kept: list[_Member], left_out: list[_Member]) -> str:

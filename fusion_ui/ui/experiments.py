@@ -140,7 +140,7 @@ class Experimenting(LongWork):
             return f"{len(look.found)} of {look.num_results} {what}"
 
         try:
-            for status, _ in self.follow(session, work):
+            for status, _ in self.follow(session, self.rehearsed(session, recipe.method, work)):
                 if session.project is not look.project:
                     return  # which stops the work
                 if status:

@@ -37,7 +37,7 @@ class Picturing(LongWork):
         def work(progress: Progress) -> TwoFeatures:
             return find_two_features(plan, self.workspace.settings, chosen, pair, progress)
 
-        for status, picture in self.follow(session, work):
+        for status, picture in self.follow(session, self.rehearsed(session, MAIN[0], work)):
             if status:
                 yield [status, *[gr.skip()] * 6]
                 continue

@@ -27,7 +27,8 @@ class Examining(LongWork):
         """Status while a merge is examined; at the end the figures, the sentences and the tables behind them."""
         session = self.find_session(session_id)
         plan = self.plan_of(session, method)
-        for status, reports in self.follow(session, partial(self.workspace.examine, plan, base=session.project.base)):
+        work = self.rehearsed(session, str(method), partial(self.workspace.examine, plan, base=session.project.base))
+        for status, reports in self.follow(session, work):
             if status:
                 yield [status, *[gr.skip()] * 6]
                 continue

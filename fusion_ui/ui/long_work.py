@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import gradio as gr
@@ -43,6 +44,22 @@ class LongWork:
     def plan_of(self, session: Session, method: str) -> MergePlan:
         """What the visitor's controls ask of a method."""
         return self.workspace.plan(session.request.recipe(session.project, str(method)))
+
+    def rehearsed(self, session: Session, method: str, work: Callable[[Progress], Any]) -> Callable[[Progress], Any]:
+        """`work` with a method that the visitor's controls may not show: a child process computes with it first where
+        the models are a stranger's.
+        """
+        project, request = session.project, session.request
+        if method in (*request.methods, *(pin.method for pin in request.pins)):
+            return work
+        alone = replace(request, methods=(method,), pins=())
+
+        def run(progress: Progress) -> Any:
+            for fraction, message in self.handlers.rehearsals.hold(project, alone, progress):
+                progress.report(fraction, message)
+            return work(progress)
+
+        return run
 
     def in_domain_of(self, session: Session) -> tuple[str, ...]:
         """The domains of the experts that take part."""

@@ -88,7 +88,7 @@ class Owners:
         """What the files that this key sent, and that are still there, take on the disk."""
         with self._lock:
             mine = [path for path, file in self._files.items() if key in file.keys]
-        return sum(path.stat().st_size for path in mine if path.is_file())
+        return sum(map(_num_bytes, mine))
 
     def let_go(self, after_leaving: float, before_coming: float) -> list[Path]:
         """Forget, and name, the files whose owners have no session.
@@ -117,3 +117,12 @@ class Owners:
         oldest = next((name for name in names if name not in live), None)
         if oldest is not None:
             del names[oldest]
+
+
+def _num_bytes(path: Path) -> int:
+    """What a file takes on the disk; nothing once it has gone, or a session's folder has it too, which counts it."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0
+    return status.st_size if status.st_nlink == 1 else 0
