@@ -143,7 +143,7 @@ def test_shape_or_pattern_says_what_colour_says():
     table = tidy_table((about, [score]) for about in abouts)
     marks = [trace["marker"]["symbol"] for trace in accuracy_figure(table, domains)["data"]]
     bars = [trace["marker"]["pattern"]["shape"] for trace in accuracy_figure(table, domains, is_from_zero=True)["data"]]
-    rows = [(0.5, name, 0.7, 0.6, 0.8, 10, True) for name in domains]
+    rows = [(0.5, name, 0.7, 0.6, 0.8, 10, True, "accuracy") for name in domains]
     curve = curve_figure(pd.DataFrame.from_records(rows, columns=COLUMNS), domains, "α", 0.5, (0, 1))
     lines = [t["marker"]["symbol"] for t in curve["data"] if "marker" in t and t["name"] != "mean" and t["x"]]
     assert len(set(marks)) == len(set(bars)) == len(abouts) and len(set(lines)) == len(domains)

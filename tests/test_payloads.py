@@ -44,13 +44,22 @@ def accuracy() -> dict[str, Any]:
 
 
 def curve() -> dict[str, Any]:
-    rows = [(v, d, 0.7, 0.6, 0.8, 8, done) for v in (0, 1) for d in ("d", "e", MEAN) for done in (True, False)]
+    score = (0.7, 0.6, 0.8, 8)
+    rows = [(v, d, *score, done, BAD) for v in (0, 1) for d in ("d", "e", MEAN) for done in (True, False)]
     levels = [Level(BAD, "#123456", 0.6)]
     return curve_figure(pd.DataFrame.from_records(rows, columns=COLUMNS), TITLES, "α", 0.5, (0, 1), levels)
 
 
 def growth() -> dict[str, Any]:
-    row = {"role": "in-domain", "value": 0.7, "low": 0.6, "high": 0.8, "num_examples": 9, "split": "report"}
+    row = {
+        "role": "in-domain",
+        "value": 0.7,
+        "low": 0.6,
+        "high": 0.8,
+        "num_examples": 9,
+        "split": "report",
+        "metric": BAD,
+    }
     kinds = [("domain", "d"), ("own expert", "d"), ("all", ""), ("own so far", "")]
     rows = [row | {"num_experts": 1, "series": series, "domain": domain} for series, domain in kinds]
     return growth_figure(pd.DataFrame.from_records(rows), TITLES, [BAD, "b"])
@@ -58,7 +67,15 @@ def growth() -> dict[str, Any]:
 
 def pairs() -> dict[str, Any]:
     row = {f"{quantity}{end}": 0.1 for quantity in ("score", "better", "worse") for end in ENDS}
-    row |= {"first": "d", "second": "e", "where": "own", "split": "report", "num_examples": 9, "detail": [BAD]}
+    row |= {
+        "first": "d",
+        "second": "e",
+        "where": "own",
+        "split": "report",
+        "num_examples": 9,
+        "metric": BAD,
+        "detail": [BAD],
+    }
     return pairs_figure(pd.DataFrame.from_records([row]), TITLES, "better", "own")
 
 
