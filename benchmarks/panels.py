@@ -49,6 +49,9 @@ def _look(page: Page, server: subprocess.Popen) -> None:
     page.wait_for_function(UP_TO_DATE, timeout=600_000)
     for tab in PANELS:
         _press(page, tab)  # which computes whatever is not known yet
+        if tab in ("Pairs", "Growth"):  # which are painted long before their last number is there
+            said = f"() => document.querySelector('#{tab.lower()}-status').innerText.includes('scored on')"
+            page.wait_for_function(said, timeout=600_000)
     painted: dict[str, list[float]] = {name: [] for name in ("page", *PANELS)}
     for _ in range(NUM_RUNS):
         _visit(browser, address, painted)

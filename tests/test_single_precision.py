@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fusion_ui.methods.regmean import RegMean
 from fusion_ui.methods.slot import ParameterSlot
-from fusion_ui.solving import known_alphas
+from fusion_ui.solving import known_alphas, single_precision
 from fusion_ui.solving.known_alphas import NODE_TOLERANCE, TOLERANCE
 from fusion_ui.solving.normal_equations import NormalEquations, RightSides
 from fusion_ui.solving.single_precision import solve_quickly
@@ -50,9 +50,15 @@ def test_what_is_accepted_is_within_the_tolerance(common, tolerance, seed):
         assert (update - exact).norm() < (3 * tolerance + 1e-6) * exact.norm()
 
 
-def test_well_conditioned_equations_are_solved_in_float32_and_ill_conditioned_ones_are_not():
+def test_ill_conditioned_equations_are_refined_or_refused(monkeypatch: pytest.MonkeyPatch):
     assert list(solve_quickly(*right_of(slot_with(1.0)), ALPHAS, NODE_TOLERANCE)) == ALPHAS
-    found = solve_quickly(*right_of(slot_with(1e4)), ALPHAS, NODE_TOLERANCE)
+    equations, right = right_of(slot_with(1e4))
+    refined = solve_quickly(equations, right, ALPHAS, NODE_TOLERANCE)
+    exact = exact_update(equations, right, 0.999)
+    assert (refined[0.999] - exact).norm() < 3 * NODE_TOLERANCE * exact.norm()
+    assert solve_quickly(equations, right, ALPHAS, 1e-12) == {}
+    monkeypatch.setattr(single_precision, "REFINABLE", 0.0)
+    found = solve_quickly(equations, right, ALPHAS, NODE_TOLERANCE)
     assert 0.1 in found and 0.999 not in found
 
 
