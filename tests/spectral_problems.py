@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+import geometry_problems
 import numpy as np
 import torch
 from hypothesis import strategies as st
@@ -16,21 +17,12 @@ from fusion_ui.solving.treatment import Treatment
 TOLERANCE, GAP_TOLERANCE = 1e-12, 1e-9
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A base, experts (out x in, as modules store them) and coefficients that sum to one."""
-
-    base: Array
-    experts: tuple[Array, ...]
-    coefficients: tuple[float, ...]
+class Problem(geometry_problems.Problem):
+    """The same, of matrices (out x in, as modules store them), with coefficients that sum to one."""
 
     @property
     def updates(self) -> list[Array]:
         return [e - self.base for e in self.experts]
-
-    @property
-    def mean(self) -> Array:
-        return sum(c * e for c, e in zip(self.coefficients, self.experts, strict=True))
 
     @property
     def scaled(self) -> list[float]:
