@@ -93,5 +93,23 @@
     }, true);
   }
 
+  // All calls answer over one stream. One that is taken while it closes would not be heard before the next call
+  // (fusion_ui/ui/waking.py): where that may be so and no stream has opened since, a call that does nothing opens one.
+  const fetching = window.fetch;
+  let isOpen = false, isTaken = false;
+  window.fetch = async (...asked) => {
+    const request = asked[0] instanceof Request ? asked[0] : null, address = request?.url ?? String(asked[0]);
+    if (request && address.includes('/queue/data?')) {
+      [isOpen, isTaken] = [true, false];
+      request.signal.addEventListener('abort', () => {
+        isOpen = false;
+        if (isTaken) setTimeout(() => isOpen || document.querySelector('#wake')?.click(), 200);
+      });
+    }
+    const response = await fetching(...asked);
+    if (address.includes('/queue/join')) isTaken = isOpen;
+    return response;
+  };
+
   window.fusionUI = {arrive, copy, present, stamp};
 })();

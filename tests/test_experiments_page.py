@@ -90,6 +90,7 @@ def test_stop_keeps_the_pairs_that_are_known(page: Page) -> None:  # noqa: F811
 def test_experts_are_added_in_the_order_that_was_dragged(page: Page, workspace: Workspace, small: Project) -> None:  # noqa: F811
     open_tab(page, "Growth")
     rows = page.locator("#growth-order li span")
+    rows.get_by_text("Tweets").wait_for()
     assert rows.all_inner_texts() == ["Tweets", "Product reviews", "Movie reviews", "News editorials"]
     page.locator("#growth-order li").nth(3).drag_to(page.locator("#growth-order li").nth(0))
     assert rows.all_inner_texts() == ["News editorials", "Tweets", "Product reviews", "Movie reviews"]

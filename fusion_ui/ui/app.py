@@ -48,6 +48,7 @@ from fusion_ui.ui.searching import Searching, wire_curve
 from fusion_ui.ui.takeaway import wire_takeaway
 from fusion_ui.ui.taking_away import TakingAway
 from fusion_ui.ui.try_it import Trying, wire_try_it
+from fusion_ui.ui.waking import wire_waking
 from fusion_ui.workspace import Workspace
 
 HEADER = """<header><span class="logo">◈</span><h1>Fusion UI</h1><span class="project">{title}</span>
@@ -108,6 +109,7 @@ def build_app(workspace: Workspace, project: Project, handlers: Handlers | None 
         wire_takeaway(away, TakingAway(handlers), methods, toolbar.facts, display, chain)
         arrived = wire_history(app, toolbar, history, Returning(remembering, bringing, display), chain)
         wire_resuming(app, arrived, handlers.sessions, toolbar.said)
+        wire_waking()
     app.queue(max_size=256, default_concurrency_limit=4)  # people wait in `ui.line`, where they see it
     return app
 

@@ -10,7 +10,7 @@ import gradio as gr
 DRAW_ORDER = """
 const list = element.querySelector('ol'), said = element.querySelector('.said');
 let dragged = null;
-const titleOf = name => (props.titles || {})[name] ?? name;
+const titleOf = name => props.titles[name] ?? name;
 const move = (from, to, focus) => {
   const order = [...props.value], count = order.length;
   if (from === to || from < 0 || to < 0 || from >= count || to >= count) return;
@@ -33,7 +33,7 @@ const button = (kind, sign, words, from, to, isPossible) => {
   return made;
 };
 const draw = () => {
-  const order = Array.isArray(props.value) ? props.value : [];
+  const order = props.titles && Array.isArray(props.value) ? props.value : []; // the one may come before the other
   list.replaceChildren(...order.map((name, i) => {
     const item = document.createElement('li'), text = document.createElement('span');
     text.textContent = titleOf(name);
