@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fusion_ui.methods.regmean import RegMean
 from fusion_ui.methods.slot import ParameterSlot
-from fusion_ui.solving import known_alphas, single_precision
+from fusion_ui.solving import deflation, known_alphas
 from fusion_ui.solving.known_alphas import NODE_TOLERANCE, TOLERANCE
 from fusion_ui.solving.normal_equations import NormalEquations, RightSides
 from fusion_ui.solving.single_precision import solve_quickly
@@ -50,16 +50,28 @@ def test_what_is_accepted_is_within_the_tolerance(common, tolerance, seed):
         assert (update - exact).norm() < (3 * tolerance + 1e-6) * exact.norm()
 
 
-def test_ill_conditioned_equations_are_refined_or_refused(monkeypatch: pytest.MonkeyPatch):
-    assert list(solve_quickly(*right_of(slot_with(1.0)), ALPHAS, NODE_TOLERANCE)) == ALPHAS
+def test_large_directions_cost_no_digits_and_what_does_is_refused(monkeypatch: pytest.MonkeyPatch):
     equations, right = right_of(slot_with(1e4))
-    refined = solve_quickly(equations, right, ALPHAS, NODE_TOLERANCE)
-    exact = exact_update(equations, right, 0.999)
-    assert (refined[0.999] - exact).norm() < 3 * NODE_TOLERANCE * exact.norm()
-    assert solve_quickly(equations, right, ALPHAS, 1e-12) == {}
-    monkeypatch.setattr(single_precision, "REFINABLE", 0.0)
+    assert equations.deflation.directions.shape == (40, 1)
     found = solve_quickly(equations, right, ALPHAS, NODE_TOLERANCE)
+    exact = exact_update(equations, right, 0.999)
+    assert (found[0.999] - exact).norm() < 3 * NODE_TOLERANCE * exact.norm()
+    assert solve_quickly(equations, right, ALPHAS, 1e-12) == {}
+    monkeypatch.setattr(deflation, "LARGE", float("inf"))
+    found = solve_quickly(*right_of(slot_with(1e4)), ALPHAS, NODE_TOLERANCE)
     assert 0.1 in found and 0.999 not in found
+
+
+def test_no_digit_hangs_on_how_well_the_directions_are_known(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(deflation, "NUM_STEPS", 1)
+    monkeypatch.setattr(deflation, "LARGE", 1.5)
+    equations, right = right_of(slot_with(0.5))
+    assert equations.deflation.remainder.norm() > 0.1
+    found = solve_quickly(equations, right, ALPHAS, NODE_TOLERANCE)
+    for alpha in found:
+        exact = exact_update(equations, right, alpha)
+        assert (found[alpha] - exact).norm() < 1e-5 * exact.norm()
+    assert 0.1 in found
 
 
 def test_experts_that_agree_are_left_alone():

@@ -16,7 +16,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -132,6 +134,10 @@ class KnownSolutions:
     at_zero: tuple[Float[Tensor, "out n"], Treatment]
     interpolated: frozenset[float]
 
+    @cached_property
+    def _stacked(self) -> Float[Tensor, "node out n"]:
+        return torch.stack([*self.updates.values()])
+
     def solve(self, alpha: float) -> tuple[Float[Tensor, "out n"], Treatment]:
         """The merged weight.
 
@@ -145,7 +151,5 @@ class KnownSolutions:
             return self.mean + self.updates[alpha], Treatment("cholesky", num_dead=num_dead)
         if alpha not in self.interpolated:
             raise KeyError(alpha)
-        merged = self.mean.clone()
-        for share, update in zip(node_shares(self.updates, alpha), self.updates.values(), strict=True):
-            merged.add_(update, alpha=share)
-        return merged, Treatment("interpolated", num_dead=num_dead)
+        shares = torch.tensor(node_shares(self.updates, alpha), dtype=self.mean.dtype)
+        return self.mean + torch.tensordot(shares, self._stacked, 1), Treatment("interpolated", num_dead=num_dead)

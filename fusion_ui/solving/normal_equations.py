@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fusion_ui.solving.deflation import Deflation, deflate
 from fusion_ui.solving.treatment import Treatment
 
 NEVER_ACTIVE = 1e-30
@@ -115,9 +116,9 @@ class NormalEquations:
         return total
 
     @cached_property
-    def rounded_sum(self) -> Float[Tensor, "n n"]:
-        """R(1) in float32."""
-        return self.scaled_sum.float()
+    def deflation(self) -> Deflation:
+        """R(1) as what float32 can hold, and its few large directions."""
+        return deflate(self.scaled_sum)
 
     def right_sides(self, deltas: Float[Tensor, "expert out n"]) -> RightSides:
         """The right sides for weights that differ from their mean by `deltas`."""
@@ -150,11 +151,14 @@ class NormalEquations:
         return {}
 
     def factor(self, alpha: float, dtype: torch.dtype = torch.float64) -> Float[Tensor, "n n"] | None:
-        """The Cholesky factor of R(alpha); None where it is not positive definite, so no sum of Grams as measured."""
+        """The Cholesky factor of R(alpha), in float32 without its large directions.
+
+        None where it is not positive definite, so no sum of Grams as measured.
+        """
         known, key = self._known_factors, (alpha, dtype)
         if key not in known:
-            matrix = (self.scaled_sum if dtype == torch.float64 else self.rounded_sum) * alpha
-            matrix.diagonal().fill_(1.0)
+            matrix = (self.scaled_sum if dtype == torch.float64 else self.deflation.rest) * alpha
+            matrix.diagonal().add_(1 - alpha)
             found, failed = torch.linalg.cholesky_ex(matrix)
             if failed:
                 return None
