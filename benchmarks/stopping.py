@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import psutil
 
 from benchmarks.timing import report
 from fusion_ui.settings import read_settings
-from tests.served import Server, Visitor
+from tests.served import Heart, Server, Visitor
 
 STEP_SECONDS, CALM_SECONDS = 0.05, 0.3
 BUSY = 0.2
@@ -73,9 +72,8 @@ def warm_up(server: Server) -> None:
 def free_after(server: Server, process: psutil.Process, name: str, seed: int, is_closed: bool) -> float:
     """Seconds from the end of a piece of work that nobody wants any more to a processor that rests."""
     wait_until(process, is_busy=False, seconds=120)
-    visitor, is_open = Visitor(server), threading.Event()
-    is_open.set()
-    threading.Thread(target=_beat, args=(visitor, is_open), daemon=True).start()
+    visitor = Visitor(server)
+    heart = Heart(visitor)
     controls, stopped = visitor.controls(), count_stopped(server)
     controls[controls.index(0.9)] = round(0.005 + seed / 101, 3)
     controls[controls.index(256)] = 20 + seed % 40  # of 64: statistics are measured anew, too
@@ -89,14 +87,13 @@ def free_after(server: Server, process: psutil.Process, name: str, seed: int, is
     wait_until(process, is_busy=True, seconds=5)
     began = time.perf_counter()
     if is_closed:
-        is_open.clear()
-        visitor.http.close()
+        heart.stop()
     else:
         answer = visitor.http.post("/gradio_api/run/stop", json={"data": [], "session_hash": visitor.session})
         if answer.status_code != 200:
             raise SystemExit(f"MISSED: Stop was refused: {answer.text}")
     free = wait_until(process, is_busy=False, seconds=60) - began
-    is_open.clear()
+    heart.stop()
     end = time.monotonic() + 10
     # Whose page has gone has nobody who takes the end of the work, so it is counted at some later time.
     while not is_closed and count_stopped(server) == stopped:
@@ -137,16 +134,6 @@ def _read_seconds(process: psutil.Process) -> float:
         except psutil.NoSuchProcess:
             continue
     return total
-
-
-def _beat(visitor: Visitor, is_open: threading.Event) -> None:
-    try:
-        with visitor.http.stream("GET", f"/gradio_api/heartbeat/{visitor.session}", timeout=60) as stream:
-            for _ in stream.iter_raw():
-                if not is_open.is_set():
-                    return
-    except (httpx.HTTPError, RuntimeError) as error:
-        print("the page was closed:", type(error).__name__, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
 import traceback
 import uuid
 from collections.abc import Iterator
@@ -142,3 +144,27 @@ class Visitor:
     def upload(self, name: str, content: bytes) -> httpx.Response:
         """Send a file as the page does."""
         return self.http.post("/gradio_api/upload", files={"files": (name, content)})
+
+
+class Heart:
+    """The connection that a page holds for as long as it is open, and that its closing ends at once."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self._visitor, self._connected, self._connection = visitor, threading.Event(), socket.socket()
+        threading.Thread(target=self._beat, daemon=True).start()
+        assert self._connected.wait(60), "the server took no heartbeat"
+
+    def _beat(self) -> None:
+        with (
+            suppress(httpx.TransportError),  # that is its end
+            self._visitor.http.stream("GET", f"/gradio_api/heartbeat/{self._visitor.session}", timeout=60) as stream,
+        ):
+            self._connection = stream.extensions["network_stream"].get_extra_info("socket")
+            self._connected.set()
+            for _ in stream.iter_raw():
+                pass
+
+    def stop(self) -> None:
+        """As a browser ends it: closing a socket that somebody reads from would be told at the next beat only."""
+        with suppress(OSError):  # it has ended already
+            self._connection.shutdown(socket.SHUT_RDWR)

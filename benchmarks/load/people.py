@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import re
 import threading
@@ -14,9 +13,8 @@ from typing import Any
 
 import httpx
 
-from tests.served import Server, Visitor
+from tests.served import Heart, Server, Visitor
 
-LOGGER = logging.getLogger(__name__)
 POLITE = (
     "people wait for this machine already",
     "You have ",
@@ -164,14 +162,12 @@ class Person:
         visitor = Visitor(self.server)
         self.controls = visitor.controls()
         self.place = self.controls.index(START)
-        self.is_open = threading.Event()
-        self.is_open.set()
-        threading.Thread(target=_beat, args=(visitor, self.is_open), daemon=True).start()
+        self.heart = Heart(visitor)
         return visitor
 
     def leave(self) -> None:
         """Close the page."""
-        self.is_open.clear()
+        self.heart.stop()
         self.visitor.http.close()
 
     def _post(self, alpha: float) -> Any:
@@ -212,14 +208,3 @@ class Person:
         rows = {row[0]: row for row in table.get("data", [])} if isinstance(table, dict) else {}
         found = rows.get(TITLE.format(alpha))
         assert found == self.expected[alpha], f"{found} instead of {self.expected[alpha]}"
-
-
-def _beat(visitor: Visitor, is_open: threading.Event) -> None:
-    """What tells the server that the page is open."""
-    try:
-        with visitor.http.stream("GET", f"/gradio_api/heartbeat/{visitor.session}", timeout=60) as stream:
-            for _ in stream.iter_lines():
-                if not is_open.is_set():
-                    return
-    except (httpx.HTTPError, OSError, RuntimeError) as error:  # the page was closed, or the server has gone
-        LOGGER.debug("a heartbeat ended: %s", error)
