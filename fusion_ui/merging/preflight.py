@@ -237,7 +237,8 @@ def _estimate(
     num_tokens = TOKENS_PER_TEXT * recipe.statistics.num_examples
     if StatisticKind.GRAM in requires:
         disk += num_experts * sum(2 * n * n for n in side)  # packed triangles in float32
-        memory += sum(8 * n * n for n in side) + settings.max_cached_merges * 4 * num_parameters
+        # Each of two threads sums in float32, and that into float64.
+        memory += sum(2 * 12 * n * n for n in side) + settings.max_cached_merges * 4 * num_parameters
         per_expert = 2.0 * num_tokens * (sum(map(math.prod, matrices)) + sum(n * n for n in side))
         flops += num_experts * per_expert + sum(12.0 * n**3 for n in side)
     if method.needs_text and side:

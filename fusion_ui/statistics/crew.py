@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from fusion_ui.devices import device_of
 from fusion_ui.domains.batches import Batch
-from fusion_ui.statistics.symmetric_products import set_num_threads
 
 MAX_WORKERS = 2
 """Each has sums of its own, as large as all Gram matrices together."""
@@ -80,7 +79,6 @@ class Crew:
                 torch.set_num_threads(share)
                 ready.wait()
 
-            set_num_threads(share)
             wait([self._pool.submit(take_share) for _ in range(self.size)])
             torch.set_num_threads(whole)  # what was set last is what every new thread begins with
         return self

@@ -18,10 +18,11 @@ from fusion_ui.devices import device_of
 from fusion_ui.domains.batches import Batch
 from fusion_ui.errors import StatisticError
 from fusion_ui.progress import Progress
-from fusion_ui.statistics.crew import ALONE, Crew, find_num_workers, share_out, share_weights
+from fusion_ui.statistics.crew import ALONE, MAX_WORKERS, Crew, find_num_workers, share_out, share_weights
 from fusion_ui.statistics.gram_sum import GramSum
 from fusion_ui.statistics.rows import Stacks, TokenRows
 from fusion_ui.statistics.statistic import LinearInput
+from fusion_ui.statistics.symmetric_products import set_num_threads
 from fusion_ui.tasks.inputs import model_inputs
 
 BATCHES_A_TURN = 2
@@ -127,6 +128,9 @@ class GramCollector:
     """Forward pre-hooks on linear layers, and the sums that they fill."""
 
     def __init__(self, modules: Mapping[str, tuple[nn.Module, bool]], input_sums: bool = False) -> None:
+        # Every pass has as many, so that sums repeat to the bit. In one without a crew, torch's threads, which wait at
+        # work for a while, would hold up as many of BLAS.
+        set_num_threads(max(1, torch.get_num_threads() // MAX_WORKERS))
         self.modules, self.input_sums = modules, input_sums
         self.sums: dict[str, _Sum] = {}
         self.leader_of: dict[str, str] = {}

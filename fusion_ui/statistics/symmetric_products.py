@@ -37,7 +37,10 @@ def add_products(total: Float32[Tensor, "n n"], rows: Float32[Tensor, "row n"], 
 
 
 def set_num_threads(count: int) -> None:
-    """How many threads each call of `add_products` uses from now on, whoever calls it."""
+    """How many threads each call of `add_products` uses from now on, whoever calls it.
+
+    It is for the whole process, whose own products are torch's, and is not set back: another pass may be on its way.
+    """
     threadpool_limits(count, user_api="blas")
 
 
