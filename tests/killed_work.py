@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from test_history import ME, Added, merge
-from tiny_models import random_texts, write_data, write_experts
+from tiny_models import write_data, write_experts
 
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
@@ -152,7 +153,7 @@ class Place:
         workspace.export(workspace.plan(self.recipe()), self.out)
 
     def remember(self) -> None:
-        for text in random_texts(40, seed=time.time_ns() % 2**32):
+        for text in (uuid.uuid4().hex for _ in range(40)):  # a merge that comes twice keeps its first place
             self.history.append(ME, [Added(merge(text, 1e9))])
             with (self.folder / TOLD).open("a") as file:
                 file.write(text + "\n")

@@ -29,7 +29,7 @@ class Server(ServerProcess):
 
     def __init__(self, folder: Path, module: str = "tests.tiny_demo") -> None:
         super().__init__(module, folder, folder / "log", os.environ | OFFLINE)
-        self.folder = folder
+        self.folder, self.module = folder, module
 
     def start(self, seconds: float = 600.0, **environment: str) -> None:
         """Start it and wait until it is ready."""
