@@ -1,7 +1,8 @@
 """Where models compute: on a GPU where there is one, else on the CPU, as `FUSION_UI_DEVICE` says.
 
-Only forward and backward passes go there. Callers hand a placed model CPU tensors and get CPU tensors, and merging,
-solving and files stay on the CPU. Nothing here touches CUDA before a model is placed.
+Forward and backward passes go there, and RegMean's normal equations, which are solved where their Gram matrices lie.
+Callers hand a placed model CPU tensors and get CPU tensors, a merge comes home, and files and all other methods stay on
+the CPU. Nothing here touches CUDA before a model or a Gram matrix is placed.
 """
 
 from __future__ import annotations

@@ -158,7 +158,9 @@ def _fixed(source: SlotSource) -> tuple[dict[str, Tensor], dict[str, Treatment]]
 
 
 def _merge_slot(method: MergeMethod, slot: ParameterSlot) -> Merged:
-    return _without_base(slot) if method.needs_base and slot.base is None else method.merge_parameter(slot)
+    if method.needs_base and slot.base is None:
+        return _without_base(slot)
+    return _bring_back(method.merge_parameter(_place(slot)))
 
 
 def _prepare_slot(
@@ -167,7 +169,21 @@ def _prepare_slot(
     if kind.needs_base and slot.base is None:
         mean = _without_base(slot)
         return lambda method: mean
-    return kind.prepare_parameter(slot, settings)
+    finish = kind.prepare_parameter(_place(slot), settings)
+    return lambda method: _bring_back(finish(method))
+
+
+def _place(slot: ParameterSlot) -> ParameterSlot:
+    """The experts' weights where their equations are solved; other slots stay on the CPU."""
+    if slot.equations is None or slot.equations.device == slot.experts.device:
+        return slot
+    device, experts = slot.equations.device, slot.experts
+    is_same = experts.stride(0) == 0  # in every expert, which stays one copy
+    return replace(slot, experts=experts[0].to(device).expand_as(experts) if is_same else experts.to(device))
+
+
+def _bring_back(merged: Merged) -> Merged:
+    return merged[0].cpu(), merged[1]
 
 
 def _without_base(slot: ParameterSlot) -> Merged:

@@ -52,7 +52,7 @@ class ParameterSlot:
         """sum_i c_i theta_i; the parameter itself where every expert has the same (stacked without a copy)."""
         if self.experts.stride(0) == 0:
             return self.experts[0]
-        weights = torch.tensor(self.weights, dtype=self.experts.dtype)
+        weights = torch.tensor(self.weights, dtype=self.experts.dtype, device=self.experts.device)
         return torch.tensordot(weights, self.experts, dims=1)
 
     @property

@@ -40,7 +40,7 @@ class Deflation:
 def deflate(matrix: Float[Tensor, "n n"]) -> Deflation:
     """Find the large directions of a symmetric matrix with a unit diagonal, by subspace iteration in float32."""
     rounded, generator = matrix.float(), torch.Generator().manual_seed(0)
-    found = torch.randn(len(matrix), min(NUM_DIRECTIONS, len(matrix)), generator=generator)
+    found = torch.randn(len(matrix), min(NUM_DIRECTIONS, len(matrix)), generator=generator).to(matrix.device)
     for _ in range(NUM_STEPS):
         found = torch.linalg.qr(rounded @ found)[0]
     basis = torch.linalg.qr(found.double())[0]

@@ -151,5 +151,5 @@ class KnownSolutions:
             return self.mean + self.updates[alpha], Treatment("cholesky", num_dead=num_dead)
         if alpha not in self.interpolated:
             raise KeyError(alpha)
-        shares = torch.tensor(node_shares(self.updates, alpha), dtype=self.mean.dtype)
+        shares = torch.tensor(node_shares(self.updates, alpha), dtype=self.mean.dtype, device=self.mean.device)
         return self.mean + torch.tensordot(shares, self._stacked, 1), Treatment("interpolated", num_dead=num_dead)

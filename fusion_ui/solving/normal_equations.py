@@ -77,6 +77,11 @@ class NormalEquations:
         return self.grams[0].shape[0]
 
     @property
+    def device(self) -> torch.device:
+        """Where the Grams lie and everything is solved."""
+        return self.grams[0].device
+
+    @property
     def factors(self) -> list[float]:
         """c_i / N_i of every expert."""
         return [weight / rows for weight, rows in zip(self.weights, self.num_rows, strict=True)]
@@ -100,7 +105,7 @@ class NormalEquations:
 
     def sum_grams(self, alpha: float = 1.0) -> Float[Tensor, "n n"]:
         """S(alpha) = sum_i c_i Gt_i, in float64."""
-        total = torch.zeros(self.width, self.width, dtype=torch.float64)
+        total = torch.zeros(self.width, self.width, dtype=torch.float64, device=self.device)
         for gram, factor in zip(self.grams, self.factors, strict=True):
             total.add_(gram, alpha=alpha * factor)
         total.diagonal().copy_(self.diagonals.sum(0))
@@ -122,7 +127,7 @@ class NormalEquations:
 
     def right_sides(self, deltas: Float[Tensor, "expert out n"]) -> RightSides:
         """The right sides for weights that differ from their mean by `deltas`."""
-        full = torch.zeros(deltas.shape[2], deltas.shape[1], dtype=torch.float64)
+        full = torch.zeros(deltas.shape[2], deltas.shape[1], dtype=torch.float64, device=self.device)
         for gram, factor, delta in zip(self.grams, self.factors, deltas, strict=True):
             full.addmm_(gram.double(), delta.double().T, alpha=factor)
         diagonal = (deltas.double() * self.diagonals[:, None]).sum(0).T

@@ -44,7 +44,8 @@ def solve_quickly(
         torch.addmm(right.full, large.directions, within.full, alpha=-1).float(),
         torch.addmm(right.diagonal, large.directions, within.diagonal, alpha=-1).float(),
     )
-    signs = 2.0 * torch.randint(2, (right.full.shape[1], NUM_PROBES), generator=torch.Generator().manual_seed(0)) - 1
+    chosen = torch.randint(2, (right.full.shape[1], NUM_PROBES), generator=torch.Generator().manual_seed(0))
+    signs = 2.0 * chosen.to(equations.device) - 1
     probed = RightSides(right.full @ signs.double(), right.diagonal @ signs.double())
     scale, found = equations.scale.float()[:, None], {}
     for alpha in alphas:

@@ -124,6 +124,8 @@ def _launch(app: gr.Blocks, host: str, port: int, root_path: str, beside: dict[s
         root_path=root_path,
         app_kwargs=beside,
         prevent_thread_lock=True,
+        # Else gradio asks itself for the page and ends where it has no answer within three seconds, as on a busy machine.
+        _frontend=False,
         quiet=True,
         share=False,
         max_file_size=MAX_UPLOAD,
