@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -54,9 +55,14 @@ class LongWork:
             return work
         alone = replace(request, methods=(method,), pins=())
 
-        def run(progress: Progress) -> Any:
+        context = copy_context()  # a GPU is lent to whoever made the web request
+
+        def rehearse(progress: Progress) -> None:
             for fraction, message in self.handlers.rehearsals.hold(project, alone, progress):
                 progress.report(fraction, message)
+
+        def run(progress: Progress) -> Any:
+            context.run(rehearse, progress)
             return work(progress)
 
         return run

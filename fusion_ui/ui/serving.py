@@ -45,8 +45,9 @@ def serve(workspace: Workspace, progress: Progress) -> None:
     _check_port(workspace.settings.host, workspace.settings.port)
     check_writable(workspace.settings.cache_dir)
     project = workspace.prepare_demo(progress.part(0.0, 0.5))
-    plan = workspace.plan(default_request(project).recipe(project, MAIN[0]))
-    workspace.measure(plan, progress.part(0.5, 1.0))
+    if not workspace.settings.borrows_gpu:  # which the first visitor does
+        plan = workspace.plan(default_request(project).recipe(project, MAIN[0]))
+        workspace.measure(plan, progress.part(0.5, 1.0))
     serve_project(workspace, project)
 
 
