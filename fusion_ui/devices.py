@@ -94,13 +94,20 @@ def name_precision(device: torch.device) -> list[str]:
     return [] if device.type == "cpu" else [f"{device.type} bfloat16"]
 
 
+def awaits_gpu() -> bool:
+    """True in a server that borrows a GPU. torch's gradients look for GPUs once a process, and children inherit what
+    they found: here none may be computed.
+    """
+    return read_settings().borrows_gpu and not _taken
+
+
 def find_precisions() -> tuple[list[str], ...]:
     """What sets numbers apart in the keys of caches: first those that this process computes, then others that it takes.
 
     A server that borrows a GPU takes what was computed there. What it adds may stand on that, and says so.
     """
     own = name_precision(find_device())
-    if _taken or not read_settings().borrows_gpu:
+    if not awaits_gpu():
         return (own,)
     lent = name_precision(LENT)
     return [*own, "cpu beside", *lent], lent

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.devices import find_device, find_precisions, place
+from fusion_ui.devices import awaits_gpu, find_device, find_precisions, place
 from fusion_ui.domains.batches import EncodedText, make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError, StatisticError
@@ -62,7 +62,7 @@ def measure(
     """The statistic, from the cache where it is there intact, measured and cached otherwise.
 
     Raises:
-        StatisticError: `how` asks for no example.
+        StatisticError: `how` asks for no example, or gradients are wanted of a server that borrows a GPU for them.
         CheckpointError: the checkpoint cannot be loaded.
     """
     progress = progress or Progress()
@@ -122,6 +122,11 @@ def _compute(
     settings: Settings,
     progress: Progress,
 ) -> Statistic:
+    if kind is StatisticKind.FISHER and awaits_gpu():
+        raise StatisticError(
+            f"Fisher information of {checkpoint.name} is measured on the GPU that this Space borrows. Compare a method "
+            "that needs it first."
+        )
     texts, pad_id = encode_sample(checkpoint, domain, how, settings)
     model = place(load_model(checkpoint), find_device())
     inputs, token_counts = {}, {}

@@ -229,6 +229,8 @@ class Handlers:
         self._prepare_in_background(comparison)
 
     def _prepare_in_background(self, comparison: Comparison) -> None:
+        if self.workspace.settings.borrows_gpu:  # the next value is merged in a child
+            return
         for plan in comparison.plans.values():
             if self.workspace.is_measured(plan):
                 self.workspace.prepare_in_background(plan)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import gradio as gr
@@ -55,14 +56,20 @@ class LongWork:
             return work
         alone = replace(request, methods=(method,), pins=())
 
-        context = copy_context()  # a GPU is lent to whoever made the web request
+        return self.after(partial(self.handlers.rehearsals.hold, project, alone), work)
 
-        def rehearse(progress: Progress) -> None:
-            for fraction, message in self.handlers.rehearsals.hold(project, alone, progress):
+    def after(
+        self, steps: Callable[[Progress], Iterator[tuple[float, str]]], work: Callable[[Progress], Any]
+    ) -> Callable[[Progress], Any]:
+        """`work` after what a child process does in steps, in the name of whoever makes this web request."""
+        context = copy_context()  # by which a GPU is lent
+
+        def follow(progress: Progress) -> None:
+            for fraction, message in steps(progress):
                 progress.report(fraction, message)
 
         def run(progress: Progress) -> Any:
-            context.run(rehearse, progress)
+            context.run(follow, progress)
             return work(progress)
 
         return run

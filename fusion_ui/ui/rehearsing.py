@@ -35,6 +35,7 @@ from fusion_ui.projects.project import Project
 from fusion_ui.settings import Settings
 from fusion_ui.sources.fetch import first_line
 from fusion_ui.sources.upload import shown
+from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.ui.request import FuseRequest
 
 MAX_KNOWN = 500
@@ -82,6 +83,15 @@ class Rehearsals:
         if (problem := child.problem(self._settings)) is not None:
             raise MergeError(problem)
         self._remember(_key(project, request))
+
+    def hold_search(
+        self, project: Project, request: FuseRequest, choice: CurveChoice, progress: Progress
+    ) -> Iterator[tuple[float, str]]:
+        """Rehearse the search for the best value of a parameter, where that is due; yields how far it is.
+
+        Nothing here: other values of what was rehearsed cost no more.
+        """
+        yield from ()
 
     def _remember(self, rehearsed: Rehearsed) -> None:
         with self._lock:

@@ -24,7 +24,10 @@ from fusion_ui.execution import Job
 from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import Settings
-from fusion_ui.ui.comparison import compare
+from fusion_ui.tasks import load_model
+from fusion_ui.ui.comparison import checkpoints_of, compare, project_evaluation
+from fusion_ui.ui.curve import family_of
+from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.ui.rehearsing import Rehearsals, Rehearsed, describe_end, rehearse
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import Workspace
@@ -38,18 +41,22 @@ START_SECONDS, SECONDS_PER_GIGABYTE, MAX_SECONDS = 20, 60, 120
 
 Said = tuple[float, str] | str
 """How far the child is; or, at last, what is wrong."""
-Compute = Callable[[Project, FuseRequest, Settings], Generator[Said]]
+Compute = Callable[[Project, FuseRequest, CurveChoice | None, Settings], Generator[Said]]
 
 
-def estimate_seconds(project: Project, request: FuseRequest, settings: Settings) -> int:
+def estimate_seconds(project: Project, request: FuseRequest, choice: CurveChoice | None, settings: Settings) -> int:
     """For how long a GPU is asked for. What was done until the platform ends it lies in the caches."""
     files = (file for expert in project.experts for file in expert.model.glob("*.safetensors"))
     gigabytes = sum(file.stat().st_size for file in files) / 1e9
-    return min(MAX_SECONDS, round(START_SECONDS + SECONDS_PER_GIGABYTE * gigabytes))
+    seconds = START_SECONDS + SECONDS_PER_GIGABYTE * gigabytes
+    return min(MAX_SECONDS, round(seconds if choice is None else 2 * seconds))
 
 
-def _compute(project: Project, request: FuseRequest, settings: Settings) -> Generator[Said]:
+def _compute(project: Project, request: FuseRequest, choice: CurveChoice | None, settings: Settings) -> Generator[Said]:
     """Do once all that the page does with a state of the controls; its numbers lie in the caches afterwards.
+
+    Args:
+        choice: search for the best value of this parameter instead.
 
     Yields:
         How far it is, every `EVERY_SECONDS`; at last a sentence where something is wrong. Errors are not raised: no
@@ -57,7 +64,8 @@ def _compute(project: Project, request: FuseRequest, settings: Settings) -> Gene
     """
     take_gpu()
     # In a new thread: the pool of OpenMP threads of the one that was forked stayed behind in the parent.
-    job = Job(partial(rehearse, project, request, settings), Progress)
+    work = rehearse if choice is None else partial(_search, choice)
+    job = Job(partial(work, project, request, settings), Progress)
     try:
         while job.is_running:
             yield job.latest or (0.0, "Starting on the GPU")
@@ -67,6 +75,18 @@ def _compute(project: Project, request: FuseRequest, settings: Settings) -> Gene
         job.wait()
     if (problem := _find_problem(job)) is not None:
         yield problem
+
+
+def _search(
+    choice: CurveChoice, project: Project, request: FuseRequest, settings: Settings, progress: Progress
+) -> None:
+    workspace = Workspace(settings)
+    select, report = (project_evaluation(workspace, project, s, request.metric) for s in ("select", "report"))
+    plan = workspace.plan(request.recipe(project, choice.method))
+    in_domain = tuple(expert.domain for expert in project.experts if expert.name in request.experts)
+    values = sorted(choice.values)
+    for row in workspace.find_best(plan, choice.parameter, values, select, in_domain, report, progress, risk=0.0):
+        progress.report(0.5, f"{choice.declared.symbol} = {row.value:g}")
 
 
 def _find_problem(job: Job[None]) -> str | None:
@@ -90,6 +110,14 @@ def _lend(compute: Compute) -> Compute:
 
 compute = _lend(_compute)
 """`_compute`, in a child process with a GPU where one is lent."""
+
+
+def import_models(project: Project) -> None:
+    """Load a model and let it go, so that every child begins with the modules of transformers that this takes.
+
+    Each would import them again in its short time; and forked while another thread imports, it would wait forever.
+    """
+    load_model(next(iter(checkpoints_of(project).values())))
 
 
 class LentGpu(Rehearsals):
@@ -117,19 +145,36 @@ class LentGpu(Rehearsals):
         if not self.is_due(project, request):
             return
         if not self._is_known(project, request):
-            yield 0.0, "Waiting for a GPU"
-            progress.pause(SETTLE_SECONDS)
-            try:
-                with closing(compute(project, request, self._settings)) as steps:
-                    for said in steps:
-                        progress.check()
-                        if isinstance(said, str):
-                            raise MergeError(said)
-                        yield said
-            except gr.Error as error:
-                message = str(error.message).strip().rstrip(".")
-                raise BusyError(f"ZeroGPU: {message}. What was computed is kept. Try again later.") from None
+            yield from self._borrow(project, request, None, progress)
         self._remember(_key(project, request))
+
+    def hold_search(
+        self, project: Project, request: FuseRequest, choice: CurveChoice, progress: Progress
+    ) -> Iterator[tuple[float, str]]:
+        """Search, unless that was done; all answers of the curve are known then. Yields and raises as `hold` does."""
+        plan = self._workspace.plan(request.recipe(project, choice.method))
+        key = project, family_of(plan, choice, request.metric)
+        with self._lock:
+            is_due = key not in self._done
+        if is_due:
+            yield from self._borrow(project, request, choice, progress)
+            self._remember(key)
+
+    def _borrow(
+        self, project: Project, request: FuseRequest, choice: CurveChoice | None, progress: Progress
+    ) -> Iterator[tuple[float, str]]:
+        yield 0.0, "Waiting for a GPU"
+        progress.pause(SETTLE_SECONDS)
+        try:
+            with closing(compute(project, request, choice, self._settings)) as steps:
+                for said in steps:
+                    progress.check()
+                    if isinstance(said, str):
+                        raise MergeError(said)
+                    yield said
+        except gr.Error as error:
+            message = str(error.message).strip().rstrip(".")
+            raise BusyError(f"ZeroGPU: {message}. What was computed is kept. Try again later.") from None
 
     def _is_known(self, project: Project, request: FuseRequest) -> bool:
         """True if an earlier server left all numbers of the demo; what a stranger brought is not read before."""
