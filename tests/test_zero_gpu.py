@@ -6,14 +6,17 @@ import json
 import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
+from live_page import Server, open_browser, wait_until_up_to_date
 from tiny_project import write_project
 
 import fusion_ui.cli
@@ -123,6 +126,24 @@ def test_what_goes_wrong_in_the_child_or_with_the_platform_is_a_sentence(
 ):
     assert re.fullmatch(sentence, found[which]["error"]), found[which]["error"]
     assert found[which]["statuses"][-1] in found[which]["error"]
+
+
+def test_the_page_itself_borrows_a_gpu_in_the_visitors_name_and_ends_its_children(tmp_path: Path):
+    with Server(tmp_path, module="tests.zero_gpu_demo") as server:
+        calls = tmp_path / "data" / "calls.jsonl"
+        assert [path for path, _ in map(json.loads, calls.read_text().splitlines())] == ["/startup-report"]
+        with open_browser() as browser:
+            page = browser.new_page(extra_http_headers={"X-IP-Token": "visitor"})
+            page.goto(server.address)
+            wait_until_up_to_date(page, 0.9)
+        made = [(path, asked) for path, asked in map(json.loads, calls.read_text().splitlines())]
+        assert [path for path, _ in made] == ["/startup-report", "/schedule", "/allow", "/release"]
+        assert made[1][1]["token"] == "visitor"
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert len(children) == 1, "the platform keeps it for the next call"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        assert not psutil.wait_procs(children, 5)[1]
 
 
 def test_elsewhere_nothing_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

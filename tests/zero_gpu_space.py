@@ -34,10 +34,15 @@ class Service(BaseHTTPRequestHandler):
 
     calls: list[tuple[str, dict[str, str]]] = []
     has_gpu = True
+    notes: Path | None = None
+    """To which every call is added, too."""
 
     def do_POST(self) -> None:
         url = urlparse(self.path)
         Service.calls.append((url.path, {name: values[0] for name, values in parse_qs(url.query).items()}))
+        if Service.notes:
+            with Service.notes.open("a") as notes:
+                notes.write(json.dumps(Service.calls[-1]) + "\n")
         lent = {"idle": False, "nvidiaIndex": 0, "nvidiaUUID": "none", "allowToken": "mine"}
         body = json.dumps(lent if url.path == "/schedule" else {}).encode()
         self.send_response(503 if url.path == "/schedule" and not Service.has_gpu else 200)
