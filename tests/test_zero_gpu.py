@@ -104,6 +104,7 @@ def test_a_search_and_a_method_of_a_tab_ask_for_a_gpu_in_the_visitors_name(found
     assert search["lines"][0] == "Waiting for a GPU" and len(search["lines"]) > 2
     assert found["curve"] == 21 and found["found"]["lent"] == 2
     assert (method["lent"], method["token"]) == (3, "me")
+    assert method["children"] == 1, "one child may be asked several times"
 
 
 def test_stopping_ends_the_child_at_its_next_step_and_gives_the_gpu_back(found: dict[str, Any]):

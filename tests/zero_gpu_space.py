@@ -30,10 +30,10 @@ class Headers(dict[str, str]):
 
 
 class Service(BaseHTTPRequestHandler):
-    """What lends GPUs. Every call gets a child process of its own."""
+    """What lends GPUs; while `is_idle`, to the child that had the last one."""
 
     calls: list[tuple[str, dict[str, str]]] = []
-    has_gpu = True
+    has_gpu = is_idle = True
     notes: Path | None = None
     """To which every call is added, too."""
 
@@ -43,7 +43,7 @@ class Service(BaseHTTPRequestHandler):
         if Service.notes:
             with Service.notes.open("a") as notes:
                 notes.write(json.dumps(Service.calls[-1]) + "\n")
-        lent = {"idle": False, "nvidiaIndex": 0, "nvidiaUUID": "none", "allowToken": "mine"}
+        lent = {"idle": Service.is_idle, "nvidiaIndex": 0, "nvidiaUUID": "none", "allowToken": "mine"}
         body = json.dumps(lent if url.path == "/schedule" else {}).encode()
         self.send_response(503 if url.path == "/schedule" and not Service.has_gpu else 200)
         self.send_header("Content-Type", "application/json")
@@ -210,7 +210,7 @@ def main(folder: Path) -> None:
     list(handlers.fill_curve("me"))
     found["curve"] = len(session.curve)
     list(Examining(handlers).examine("me", "task_arithmetic", "moved", "cosine"))
-    found["method"] = {"lent": len(asked("/schedule"))} | asked("/schedule")[-1]
+    found["method"] = {"lent": len(asked("/schedule")), "children": len(asked("/allow"))} | asked("/schedule")[-1]
     try:
         handlers.workspace.measure(handlers.workspace.plan(session.request.recipe(projects["demo"], "fisher")))
     except StatisticError as error:
@@ -234,6 +234,7 @@ def main(folder: Path) -> None:
     def die(*arguments: Any) -> None:
         os._exit(1)
 
+    Service.is_idle = False  # the children to come are forked from what stands here then
     for name, work, act in (("odd", go_wrong, None), ("stopped", hang, session.stop), ("died", die, None)):
         zero_gpu.rehearse = work
         session.post(replace(session.request, num_examples=session.request.num_examples - 1))
