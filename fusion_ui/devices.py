@@ -1,5 +1,8 @@
 """Where models compute: on a GPU where there is one, else on the CPU, as `FUSION_UI_DEVICE` says.
 
+Where a GPU is lent call by call (ZeroGPU), the server computes on the CPU, whatever torch says it has, and a process
+that was lent one says so by `take_gpu`.
+
 Forward and backward passes go there, and RegMean's normal equations, which are solved where their Gram matrices lie.
 Callers hand a placed model CPU tensors and get CPU tensors, a merge comes home, and files and all other methods stay on
 the CPU. Nothing here touches CUDA before a model or a Gram matrix is placed.
@@ -16,6 +19,16 @@ from torch import Tensor, nn
 from fusion_ui.errors import SettingsError
 from fusion_ui.settings import read_settings
 
+LENT = torch.device("cuda")
+"""What is lent."""
+_taken = list[torch.device]()
+
+
+def take_gpu() -> None:
+    """From now on this process, which was lent a GPU, computes on it."""
+    _taken[:] = [LENT]
+    find_device.cache_clear()
+
 
 @cache
 def find_device() -> torch.device:
@@ -24,7 +37,10 @@ def find_device() -> torch.device:
     Raises:
         SettingsError: CUDA is asked for, and there is none.
     """
-    return choose_device(read_settings().device)
+    settings = read_settings()
+    if settings.borrows_gpu:
+        return _taken[0] if _taken else torch.device("cpu")
+    return choose_device(settings.device)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -77,6 +93,25 @@ def device_of(model: nn.Module) -> torch.device:
 def name_precision(device: torch.device) -> list[str]:
     """What sets numbers computed on `device` apart in the keys of caches; nothing on the CPU."""
     return [] if device.type == "cpu" else [f"{device.type} bfloat16"]
+
+
+def awaits_gpu() -> bool:
+    """True in a server that borrows a GPU. torch's gradients look for GPUs once a process, and children inherit what
+    they found: here none may be computed.
+    """
+    return read_settings().borrows_gpu and not _taken
+
+
+def find_precisions() -> tuple[list[str], ...]:
+    """What sets numbers apart in the keys of caches: first those that this process computes, then others that it takes.
+
+    A server that borrows a GPU takes what was computed there. What it adds may stand on that, and says so.
+    """
+    own = name_precision(find_device())
+    if not awaits_gpu():
+        return (own,)
+    lent = name_precision(LENT)
+    return [*own, "cpu beside", *lent], lent
 
 
 def _move(value: Any, device: torch.device) -> Any:

@@ -123,6 +123,10 @@ class Job(Generic[Result]):
         """Ask the work to end at its next step."""
         self.progress.stop()
 
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until the work has ended, or so long."""
+        self._thread.join(seconds)
+
     def follow(self, every: float = 0.1) -> Generator[tuple[float, str], None, Result]:
         """Yield the latest fraction and sentence at most every `every` seconds, until the work has ended.
 

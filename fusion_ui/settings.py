@@ -123,6 +123,11 @@ class Settings(BaseSettings):
         return "SPACE_ID" in os.environ and "OAUTH_CLIENT_ID" in os.environ
 
     @property
+    def borrows_gpu(self) -> bool:
+        """True on a ZeroGPU Space, which lends a GPU to a child process for one computation and has none itself."""
+        return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true") and self.device != "cpu"
+
+    @property
     def adapters_dir(self) -> Path:
         """Adapters folded into their base models."""
         return self.cache_dir / "adapters"

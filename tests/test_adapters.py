@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from tiny_models import tiny_bert, write_model
 
+from fusion_ui.checkpoints.adapters import merge_adapter
 from fusion_ui.checkpoints.finding import find_checkpoint
 from fusion_ui.errors import CheckpointError
 from fusion_ui.merging.preflight import check_recipe
@@ -69,6 +70,21 @@ def test_an_adapter_that_cannot_be_folded_says_why_and_leaves_nothing(settings, 
     with pytest.raises(CheckpointError, match=r"has no adapter_model\.safetensors"):
         find_checkpoint("a", str(tmp_path / "adapter"), settings)
     assert not settings.adapters_dir.exists() or list(settings.adapters_dir.iterdir()) == []
+
+
+def test_an_adapter_is_folded_on_the_cpu_whatever_torch_says_it_has(settings, tmp_path: Path, monkeypatch):
+    base = write_model(tmp_path / "base", tiny_bert(0))
+    write_adapter(tmp_path / "adapter", base)
+    expected = load_file(find_checkpoint("a", str(tmp_path / "adapter"), settings).tensors.files[0])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("CUDA was touched")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda._lazy_init", refuse)
+    merge_adapter(base, tmp_path / "adapter", tmp_path / "folded")
+    found = load_file(tmp_path / "folded" / "model.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_an_adapters_head_may_have_more_labels_than_its_base(settings, tmp_path: Path):

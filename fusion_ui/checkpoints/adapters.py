@@ -94,7 +94,9 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
                 f"The adapter {adapter.name} and its base {base.name} have no {missing[0]}. "
                 "Give the base model with the head that the adapter was trained with."
             )
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+        # On the CPU, as the base; PEFT alone would choose a GPU where torch says that it has one.
+        adapted = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu")
+        model = adapted.merge_and_unload(safe_merge=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise CheckpointError(f"The adapter {adapter.name} does not fit its base {base.name}: {reason}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from fusion_ui.checkpoints.checkpoint import architecture_of
 
 _LOADING = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child forked meanwhile would wait forever for a thread that it does not have
+    os.register_at_fork(before=_LOADING.acquire, after_in_parent=_LOADING.release, after_in_child=_LOADING.release)
 
 AUTO_CLASSES = {
     "ForTokenClassification": "AutoModelForTokenClassification",

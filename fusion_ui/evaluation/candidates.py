@@ -11,7 +11,7 @@ from types import MappingProxyType
 from torch import Tensor
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.devices import find_device, name_precision
+from fusion_ui.devices import find_device, find_precisions
 from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.labels import name_numbers
@@ -38,6 +38,8 @@ class Evaluation:
     key: str
     store: LogitsMemory
     max_tokens: int
+    taken_keys: tuple[str, ...] = ()
+    """In the place of `key`: logits that another process computed, on another device, and this one takes."""
 
     @property
     def task(self) -> Task:
@@ -55,8 +57,14 @@ class Evaluation:
 
     def recall(self, model: str) -> Logits:
         """What is known of a model, as far as it goes."""
-        found = {d.domain.name: self.store.get(model, self.domain_key(d)) for d in self.domains}
-        return {name: logits for name, logits in found.items() if logits is not None}
+        found = dict[str, Tensor]()
+        for encoded in self.domains:
+            # A run that is taken goes before an own one of the same length.
+            for key in (*self.taken_keys, self.key):
+                rows = self.store.get(model, f"{key} {encoded.domain.fingerprint}")
+                if rows is not None and len(rows) > len(found.get(encoded.domain.name, ())):
+                    found[encoded.domain.name] = rows
+        return found
 
     def remember(self, model: str, logits: Logits) -> None:
         """Keep what was computed of a model."""
@@ -104,8 +112,9 @@ def make_evaluation(
         else _first_that_can([partial(encode, domain, task) for task in labels])
         for domain in domains
     )
-    key = " ".join([f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}", *name_precision(find_device())])
-    return Evaluation(encoded, labels, tokenizer, key, store, settings.max_tokens_per_batch)
+    tokens = f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}"
+    key, *taken = (" ".join([tokens, *precision]) for precision in find_precisions())
+    return Evaluation(encoded, labels, tokenizer, key, store, settings.max_tokens_per_batch, tuple(taken))
 
 
 def unite_labels(experts: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -230,7 +239,7 @@ def checkpoint_candidate(
     def load(_: Progress) -> Callable[[Batch], Tensor]:
         if skeleton is not None and _computes_alike(skeleton, checkpoint):
             return bind_weights(skeleton, {name: checkpoint.tensors.read(name) for name in checkpoint.tensors.names})
-        module = keep_loaded(checkpoint.fingerprint, checkpoint).module
+        module = keep_loaded(checkpoint.fingerprint, checkpoint, find_device()).module
         return partial(find_task(checkpoint.config).compute_rows, module)
 
     names = tuple((labels or {}).get(label, label) for label in checkpoint.label_names)

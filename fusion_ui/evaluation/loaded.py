@@ -22,7 +22,7 @@ def bind_weights(skeleton: Checkpoint, tensors: Mapping[str, Tensor]) -> Callabl
     Raises:
         CheckpointError: the architecture has a parameter that the merge does not have.
     """
-    loaded, task = keep_loaded(skeleton.fingerprint, skeleton), find_task(skeleton.config)
+    loaded, task = keep_loaded(skeleton.fingerprint, skeleton, find_device()), find_task(skeleton.config)
     weights = loaded.take(tensors)
     return lambda batch: task.compute_rows(loaded.module, batch, weights)
 
@@ -67,9 +67,9 @@ class LoadedModel:
 
 
 @lru_cache(maxsize=2)
-def keep_loaded(fingerprint: str, checkpoint: Checkpoint) -> LoadedModel:
+def keep_loaded(fingerprint: str, checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     """A checkpoint's model, one of the last two asked for; the fingerprint is what tells them apart."""
-    module = place(load_model(checkpoint), find_device())
+    module = place(load_model(checkpoint), device)
     places = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers())
     first = {id(parameter): name for name, parameter in module.named_parameters()}
     leaders = {name: first[id(p)] for name, p in module.named_parameters(remove_duplicate=False)}

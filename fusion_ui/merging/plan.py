@@ -26,7 +26,7 @@ from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
 from fusion_ui.sources.files import sha256_of
 from fusion_ui.statistics.bundle import read_statistic
-from fusion_ui.statistics.measure import cached_path, measure
+from fusion_ui.statistics.measure import is_cached, measure
 from fusion_ui.statistics.sharing import check_holds
 from fusion_ui.statistics.statistic import Statistic, StatisticKind, StatisticSettings
 from fusion_ui.tasks import find_task
@@ -227,7 +227,7 @@ def is_measured(plan: MergePlan, settings: Settings) -> bool:
     """True if no statistic that the plan's method needs would have to be measured."""
     how = plan.statistic_settings
     return all(
-        not isinstance(source, Domain) or cached_path(expert, source, kind, how, settings).is_file()
+        not isinstance(source, Domain) or is_cached(expert, source, kind, how, settings)
         for kind in plan.method.requires
         for expert, source in zip(plan.experts, plan.calibration, strict=True)
     )

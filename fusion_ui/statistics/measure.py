@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.devices import find_device, name_precision, place
+from fusion_ui.devices import awaits_gpu, find_device, find_precisions, place
 from fusion_ui.domains.batches import EncodedText, make_batches
 from fusion_ui.domains.domain import Domain
 from fusion_ui.errors import DomainError, StatisticError
@@ -28,9 +29,26 @@ def cached_path(
     checkpoint: Checkpoint, domain: Domain, kind: StatisticKind, how: StatisticSettings, settings: Settings
 ) -> Path:
     """Where the cache keeps a statistic: keyed by checkpoint, tokenizer, text and everything that shapes the result."""
+    return _cached_paths(checkpoint, domain, kind, how, settings)[0]
+
+
+def is_cached(
+    checkpoint: Checkpoint, domain: Domain, kind: StatisticKind, how: StatisticSettings, settings: Settings
+) -> bool:
+    """True if `measure` would find the statistic."""
+    return any(path.is_file() for path in _cached_paths(checkpoint, domain, kind, how, settings))
+
+
+def _cached_paths(
+    checkpoint: Checkpoint, domain: Domain, kind: StatisticKind, how: StatisticSettings, settings: Settings
+) -> list[Path]:
+    """Where this process keeps a statistic, then where another may have kept it that this one takes."""
     parts = [FORMAT, kind, checkpoint.fingerprint, checkpoint.tokenizer_fingerprint, domain.fingerprint]
-    key = json.dumps([*parts, how.describe(), settings.max_tokens_per_text, *name_precision(find_device())])
-    return settings.statistics_dir / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    found = []
+    for precision in find_precisions():
+        key = json.dumps([*parts, how.describe(), settings.max_tokens_per_text, *precision])
+        found.append(settings.statistics_dir / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors")
+    return found
 
 
 def measure(
@@ -44,22 +62,22 @@ def measure(
     """The statistic, from the cache where it is there intact, measured and cached otherwise.
 
     Raises:
-        StatisticError: `how` asks for no example.
+        StatisticError: `how` asks for no example, or gradients are wanted of a server that borrows a GPU for them.
         CheckpointError: the checkpoint cannot be loaded.
     """
     progress = progress or Progress()
     if how.num_examples < 1:
         raise StatisticError(f"A statistic needs at least one example. Got {how.num_examples}.")
-    path = cached_path(checkpoint, domain, kind, how, settings)
-    if (found := _recall(path)) is not None:
+    paths = _cached_paths(checkpoint, domain, kind, how, settings)
+    if (found := _recall(paths)) is not None:
         return found
     # One measurement at a time, here and in other processes: side by side they would only slow each other down, and
     # who waits for the same statistic finds it done.
     with hold_lock(settings.statistics_dir / ".lock", progress, "waiting for another measurement"):
-        if (found := _recall(path)) is not None:
+        if (found := _recall(paths)) is not None:
             return found
-        write_statistic(path, _compute(checkpoint, domain, kind, how, settings, progress))
-        statistic = read_statistic(path)
+        write_statistic(paths[0], _compute(checkpoint, domain, kind, how, settings, progress))
+        statistic = read_statistic(paths[0])
         trim_directory(settings.statistics_dir, settings.max_statistics_bytes)
     return statistic
 
@@ -82,16 +100,18 @@ def encode_sample(
     return task.encode(domain, chosen, tokenizer), tokenizer.pad_id
 
 
-def _recall(path: Path) -> Statistic | None:
-    if not path.is_file():
-        return None
-    try:
-        statistic = read_statistic(path)
-    except StatisticError:
-        path.unlink(missing_ok=True)  # a damaged cache entry is measured again
-        return None
-    mark_used(path)
-    return statistic
+def _recall(paths: Sequence[Path]) -> Statistic | None:
+    for path in reversed(paths):  # what was computed on a GPU that was lent goes before what the server adds
+        if not path.is_file():
+            continue
+        try:
+            statistic = read_statistic(path)
+        except StatisticError:
+            path.unlink(missing_ok=True)  # a damaged cache entry is measured again
+            continue
+        mark_used(path)
+        return statistic
+    return None
 
 
 def _compute(
@@ -102,6 +122,11 @@ def _compute(
     settings: Settings,
     progress: Progress,
 ) -> Statistic:
+    if kind is StatisticKind.FISHER and awaits_gpu():
+        raise StatisticError(
+            f"Fisher information of {checkpoint.name} is measured on the GPU that this Space borrows. Compare a method "
+            "that needs it first."
+        )
     texts, pad_id = encode_sample(checkpoint, domain, how, settings)
     model = place(load_model(checkpoint), find_device())
     inputs, token_counts = {}, {}

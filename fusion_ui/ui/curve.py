@@ -44,7 +44,7 @@ class Curves:
         """Keep of the curve what is still of the comparison's experts, data and other candidates."""
         choice = self.choice(session)
         if choice.method in comparison.plans:
-            session.use_curve(_family(comparison.plans[choice.method], choice, session.request.metric))
+            session.use_curve(family_of(comparison.plans[choice.method], choice, session.request.metric))
         keys = {candidate.name: candidate.key for candidate in comparison.candidates}
         session.curve_levels = {
             name: row
@@ -57,7 +57,7 @@ class Curves:
         """Follow the visitor's choice at once, so that nothing of another curve is drawn as this one."""
         choice = self.choice(session)
         plan = self.workspace.plan(session.request.recipe(session.project, choice.method))
-        session.use_curve(_family(plan, choice, session.request.metric))
+        session.use_curve(family_of(plan, choice, session.request.metric))
 
     def fill(self, session: Session) -> Generator[Drawn]:
         """Evaluate one value after the other, then what the curve is compared with."""
@@ -72,7 +72,7 @@ class Curves:
         try:
             with session.filling(version, self.workspace.turns.idle_progress()) as progress:
                 progress.check()
-                family = _family(plan, choice, request.metric)
+                family = family_of(plan, choice, request.metric)
                 select = self.evaluation(session.project, "select", request.metric)
                 if choice.is_relative:
                     request = replace(request, references=(*request.references, "experts"))
@@ -155,7 +155,7 @@ class Curves:
                     yield self.draw(session), self.say(session)
 
 
-def _family(plan: MergePlan, choice: CurveChoice, metric: str) -> str:
+def family_of(plan: MergePlan, choice: CurveChoice, metric: str) -> str:
     """What the curve is of: everything but the parameter that it goes over."""
     return f"{choice.key} {metric} {plan.with_parameters(**{choice.parameter: choice.declared.minimum}).key}"
 

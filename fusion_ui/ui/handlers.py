@@ -29,6 +29,7 @@ from fusion_ui.ui.render import hide_places, render_accuracy, render_numbers, re
 from fusion_ui.ui.request import FuseRequest, default_request
 from fusion_ui.ui.session import Session
 from fusion_ui.ui.sessions import Sessions
+from fusion_ui.ui.zero_gpu import LentGpu
 from fusion_ui.workspace import Workspace
 
 LOGGER = logging.getLogger("fusion_ui")
@@ -57,8 +58,10 @@ class Handlers:
             Line(at_once, settings.max_jobs_per_visitor, settings.max_waiting)
             for at_once in (settings.max_jobs, settings.max_long_jobs)
         )
-        self.rehearsals = Rehearsals(settings, project)
         self._evaluations: Recent[Evaluation] = Recent(MAX_EVALUATIONS)
+        self.rehearsals = (
+            LentGpu(workspace, project, self.evaluation) if settings.borrows_gpu else Rehearsals(settings, project)
+        )
         self.curves = Curves(workspace, self.evaluation)
 
     def evaluation(self, project: Project, split: str, metric: str = "") -> Evaluation:
@@ -226,6 +229,8 @@ class Handlers:
         self._prepare_in_background(comparison)
 
     def _prepare_in_background(self, comparison: Comparison) -> None:
+        if self.workspace.settings.borrows_gpu:  # the next value is merged in a child
+            return
         for plan in comparison.plans.values():
             if self.workspace.is_measured(plan):
                 self.workspace.prepare_in_background(plan)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import gradio as gr
@@ -54,9 +56,20 @@ class LongWork:
             return work
         alone = replace(request, methods=(method,), pins=())
 
-        def run(progress: Progress) -> Any:
-            for fraction, message in self.handlers.rehearsals.hold(project, alone, progress):
+        return self.after(partial(self.handlers.rehearsals.hold, project, alone), work)
+
+    def after(
+        self, steps: Callable[[Progress], Iterator[tuple[float, str]]], work: Callable[[Progress], Any]
+    ) -> Callable[[Progress], Any]:
+        """`work` after what a child process does in steps, in the name of whoever makes this web request."""
+        context = copy_context()  # by which a GPU is lent
+
+        def follow(progress: Progress) -> None:
+            for fraction, message in steps(progress):
                 progress.report(fraction, message)
+
+        def run(progress: Progress) -> Any:
+            context.run(follow, progress)
             return work(progress)
 
         return run

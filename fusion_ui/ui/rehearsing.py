@@ -35,6 +35,7 @@ from fusion_ui.projects.project import Project
 from fusion_ui.settings import Settings
 from fusion_ui.sources.fetch import first_line
 from fusion_ui.sources.upload import shown
+from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.ui.request import FuseRequest
 
 MAX_KNOWN = 500
@@ -81,8 +82,20 @@ class Rehearsals:
             child.end()
         if (problem := child.problem(self._settings)) is not None:
             raise MergeError(problem)
+        self._remember(_key(project, request))
+
+    def hold_search(
+        self, project: Project, request: FuseRequest, choice: CurveChoice, progress: Progress
+    ) -> Iterator[tuple[float, str]]:
+        """Rehearse the search for the best value of a parameter, where that is due; yields how far it is.
+
+        Nothing here: other values of what was rehearsed cost no more.
+        """
+        yield from ()
+
+    def _remember(self, rehearsed: Rehearsed) -> None:
         with self._lock:
-            self._done[_key(project, request)] = None
+            self._done[rehearsed] = None
             while len(self._done) > MAX_KNOWN:
                 self._done.popitem(last=False)
 
@@ -161,6 +174,11 @@ def _sentence(what: str) -> str:
     )
 
 
+def describe_end(error: BaseException) -> str:
+    """A sentence about an error in a child process that was not foreseen."""
+    return _sentence(f"ended with {type(error).__name__}: {shown(first_line(error)).rstrip('.')}")
+
+
 def _environment() -> dict[str, str]:
     """The child's environment: where Python and this package are, and nobody's secrets."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_CACHE")
@@ -193,7 +211,7 @@ def main(seconds: str, memory_bytes: str) -> None:
     except MemoryError:
         say(problem=_sentence(f"took more than {int(memory_bytes) >> 20} MiB of memory"))
     except BaseException as error:  # a panic in a tokenizer's Rust code is no Exception
-        say(problem=_sentence(f"ended with {type(error).__name__}: {shown(first_line(error)).rstrip('.')}"))
+        say(problem=describe_end(error))
     os._exit(0)
 
 

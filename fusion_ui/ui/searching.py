@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from fusion_ui.errors import RecipeError
-from fusion_ui.evaluation.search import BestValue
+from fusion_ui.evaluation.search import RISK, BestValue
 from fusion_ui.progress import Progress
 from fusion_ui.ui.curve_choice import CurveChoice, curve_choices
 from fusion_ui.ui.handlers import as_message
@@ -49,14 +50,17 @@ class Searching(LongWork):
 
         def work(progress: Progress) -> BestValue:
             values, in_domain = sorted(choice.values), self.in_domain_of(session)
-            search = self.workspace.find_best(plan, choice.parameter, values, select, in_domain, report, progress)
+            # Where a GPU answered for every value, none was dropped early.
+            risk = 0.0 if self.workspace.settings.borrows_gpu else RISK
+            search = self.workspace.find_best(plan, choice.parameter, values, select, in_domain, report, progress, risk)
             while True:
                 try:
                     next(search)
                 except StopIteration as end:
                     return end.value
 
-        for status, found in self.follow(session, work):
+        first = partial(self.handlers.rehearsals.hold_search, session.project, session.request, choice)
+        for status, found in self.follow(session, self.after(first, work)):
             if status:
                 yield status, None, None
                 continue

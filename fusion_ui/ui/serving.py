@@ -30,6 +30,7 @@ from fusion_ui.ui.hosting.stopping import end_process, stop_server, wait_for_sig
 from fusion_ui.ui.panels.fuse import MAIN
 from fusion_ui.ui.request import default_request
 from fusion_ui.ui.theme import CSS, make_theme, page_head
+from fusion_ui.ui.zero_gpu import import_models
 from fusion_ui.workspace import Workspace
 
 LOGGER = logging.getLogger("fusion_ui")
@@ -45,8 +46,11 @@ def serve(workspace: Workspace, progress: Progress) -> None:
     _check_port(workspace.settings.host, workspace.settings.port)
     check_writable(workspace.settings.cache_dir)
     project = workspace.prepare_demo(progress.part(0.0, 0.5))
-    plan = workspace.plan(default_request(project).recipe(project, MAIN[0]))
-    workspace.measure(plan, progress.part(0.5, 1.0))
+    if workspace.settings.borrows_gpu:  # and the first visitor lets it measure
+        import_models(project)
+    else:
+        plan = workspace.plan(default_request(project).recipe(project, MAIN[0]))
+        workspace.measure(plan, progress.part(0.5, 1.0))
     serve_project(workspace, project)
 
 
@@ -124,7 +128,7 @@ def _launch(app: gr.Blocks, host: str, port: int, root_path: str, beside: dict[s
         root_path=root_path,
         app_kwargs=beside,
         prevent_thread_lock=True,
-        # Else gradio asks itself for the page and ends where it has no answer within three seconds, as on a busy machine.
+        # Else gradio asks itself for the page, and ends where a busy machine has no answer within three seconds.
         _frontend=False,
         quiet=True,
         share=False,
