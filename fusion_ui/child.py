@@ -170,8 +170,8 @@ class _Child:
         if "answer" in self._said:
             return Ending(answer=self._said["answer"])
         if "error" in self._said:
-            kind, sentence = self._said["error"]
-            return Ending(error=_KINDS.get(str(kind), FusionError)(_clean(sentence)))
+            kind = _KINDS.get(str(self._said.get("kind")), FusionError)
+            return Ending(error=kind(_clean(self._said["error"])))
         if "failure" in self._said:
             return Ending(failure=_clean(self._said["failure"]))
         if self.process.returncode == -getattr(signal, "SIGALRM", 0):
@@ -191,7 +191,7 @@ class _Child:
                     if "message" in said:
                         self.latest = float(said["fraction"]), _clean(said["message"])
                     else:
-                        self._said = {key: said[key] for key in said if key in ("answer", "error", "failure")}
+                        self._said = {key: said[key] for key in said if key in ("answer", "error", "kind", "failure")}
 
 
 def environment(limits: ChildLimits) -> dict[str, str]:
@@ -224,7 +224,7 @@ def answer_parent(work: Callable[[Any, Progress], Any]) -> None:
     try:
         say(answer=work(task, Progress(lambda fraction, message: say(fraction=fraction, message=message))))
     except FusionError as error:
-        say(error=[type(error).__name__, str(error)])
+        say(error=str(error), kind=type(error).__name__)
     except MemoryError:
         say(failure=limits.too_large)
     except BaseException as error:  # a panic in a tokenizer's Rust code is no Exception
