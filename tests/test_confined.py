@@ -97,7 +97,7 @@ def test_a_file_is_refused_with_the_same_sentence(content: bytes, tmp_path: Path
 
 def test_a_summary_counts_the_same_tokens(tmp_path: Path):
     project, place = write_project(tmp_path, 1), DataPlace(write_data(tmp_path / "a.csv", 60))
-    for own, tokenizer in ((blank_project(), None), (project, Tokenizer(*present_models(project), 64))):
+    for own, tokenizer in ((blank_project(), None), (project, Tokenizer(present_models(project)[0], 64))):
         found = read(Summary(own, place, COLUMNS, 64))
         assert found == summarise(read_data(place, COLUMNS, tmp_path), tokenizer)
         assert (found.token_lengths is None) == (tokenizer is None)
