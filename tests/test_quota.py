@@ -257,3 +257,15 @@ def attempt(visit: Visit, path: str, name: str) -> None:
         visit.add_data(path, name)
     except (SourceError, FileNotFoundError):
         return
+
+
+def test_a_file_that_two_people_sent_stays_for_the_one_who_is_not_done_with_it(visit: Visit):
+    path = visit.upload("a.bin", b"x" * (MIB // 2))
+    assert path is not None
+    visit.owners.add_file(Path(path), YOU)  # the same bytes have the same place
+    with visit.quota.taking("me", [path]):
+        assert visit.quota.find_room(ME, MIB, MIB) == MIB // 2, "what is being taken does not go"
+    assert visit.quota.find_room(ME, MIB, MIB) == MIB and Path(path).exists()
+    assert not visit.owners.has_file(Path(path), ME) and visit.owners.has_file(Path(path), YOU)
+    visit.owners.release([Path(path)], YOU)
+    assert visit.quota.find_room(YOU, MIB, MIB) == MIB and not Path(path).exists()
