@@ -55,8 +55,8 @@ class Quota:
     def find_room(self, key: str, wanted: int, most: int) -> int:
         """Bytes that are left of `most`. Where `wanted` are not, uploads that are done with go."""
         room = most - self.num_bytes_of(key)
-        if room < wanted and (left := self._owners.drop_released(key)):
-            for path in left:
+        if room < wanted:
+            for path in self._owners.drop_released(key):
                 shutil.rmtree(path.parent, ignore_errors=True)  # gradio gives each content a directory
             room = most - self.num_bytes_of(key)
         return room
