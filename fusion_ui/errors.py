@@ -94,3 +94,8 @@ class TrainingError(FusionError):
 
 class StoppedError(FusionError):
     """The run was stopped by the person or superseded by a newer request."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

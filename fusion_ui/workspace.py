@@ -24,12 +24,13 @@ from fusion_ui.execution import Recent, Turns
 from fusion_ui.job_log import JobLog
 from fusion_ui.merging.doctor import LayerReport, examine, find_reference
 from fusion_ui.merging.export import export_merge
+from fusion_ui.merging.finiteness import check_finite
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.merge import MergedModel, merge_once
 from fusion_ui.merging.plan import MergePlan, is_measured, make_plan, measure_statistics
 from fusion_ui.merging.recipe import MergeRecipe
 from fusion_ui.merging.sequential import SequentialSource
-from fusion_ui.merging.slots import SlotSource, check_finite
+from fusion_ui.merging.slots import SlotSource
 from fusion_ui.parameters import find_range
 from fusion_ui.preparations import Preparations
 from fusion_ui.progress import Progress

@@ -22,6 +22,7 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.finding import find_checkpoint
 from fusion_ui.checkpoints.limits import ModelLimits, check_untrusted
 from fusion_ui.checkpoints.trial import try_in_child
+from fusion_ui.child import ChildLimits, environment
 from fusion_ui.errors import CheckpointError, FusionError, SourceError, StoppedError
 from fusion_ui.progress import Progress
 from fusion_ui.sources.hub import is_repository_id
@@ -404,8 +405,10 @@ def test_a_try_can_be_stopped(original: Path):
 
 def test_a_child_knows_no_secrets(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert "hf_secret" not in trial._environment().values()
-    assert trial._environment()["HF_HUB_OFFLINE"] == "1"
+    for is_online in (False, True):
+        told = environment(ChildLimits(1, 1, is_online=is_online))
+        assert "hf_secret" not in told.values() and told["HF_HUB_DISABLE_IMPLICIT_TOKEN"] == "1"
+        assert ("HF_HUB_OFFLINE" in told) == (not is_online)
 
 
 @pytest.mark.parametrize(

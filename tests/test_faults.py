@@ -169,6 +169,6 @@ def test_a_model_whose_trial_is_killed_is_refused_with_a_sentence(tmp_path: Path
             os.kill(child.pid, signal.SIGKILL)
 
     threading.Thread(target=kill, daemon=True).start()
-    with pytest.raises(CheckpointError, match="ends the process that reads it"):
+    with pytest.raises(CheckpointError, match="the process died, or took more than"):
         try_in_child(model)
     try_in_child(model)

@@ -28,6 +28,7 @@ ORDER = (
     "devices",
     "parameters",
     "sources",
+    "child",
     "checkpoints",
     "domains",
     "tasks",

@@ -3,26 +3,18 @@
 The child builds the configuration's model without memory for its weights, loads the tokenizer and lets it read short
 texts. So a regular expression that never ends, a tokenizer that panics, or a size that `checkpoints.limits` did not
 foresee ends with a sentence here and not with the process that serves everybody else.
-
-    python -m fusion_ui.checkpoints.trial DIRECTORY SECONDS MEMORY_BYTES
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from fusion_ui.checkpoints.limits import ADAPTER_CONFIG, ModelLimits, read_shapes
 from fusion_ui.checkpoints.loading import auto_class_of
-from fusion_ui.errors import CheckpointError, FusionError
+from fusion_ui.child import ChildLimits, answer_parent, run_child
+from fusion_ui.errors import CheckpointError
 from fusion_ui.progress import Progress
-from fusion_ui.sources.fetch import first_line
 from fusion_ui.sources.upload import shown
 
 TEXTS = (
@@ -62,81 +54,25 @@ def try_in_child(
     """
     if (directory / ADAPTER_CONFIG).exists():
         return
-    progress, name = progress or Progress(), shown(name or directory.name)
-    # -P keeps the current directory off the import path, where a file named torch.py would be run.
-    command = [sys.executable, "-P", "-m", __spec__.name, str(directory.resolve()), str(seconds), str(memory_bytes)]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_environment(),
-    )
-    end = time.monotonic() + seconds
-    try:
-        while True:
-            try:
-                answer, _ = process.communicate(timeout=0.2)
-                break
-            except subprocess.TimeoutExpired:
-                if time.monotonic() > end:
-                    raise CheckpointError(_too_long(name, seconds)) from None
-                progress.report(1 - (end - time.monotonic()) / seconds, f"trying {name} in a process of its own")
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-    if process.returncode == -signal.SIGXCPU:
-        raise CheckpointError(_too_long(name, seconds))
-    try:
-        problem = json.loads(answer)["problem"]
-    except ValueError:
-        problem = f"it takes more than {memory_bytes >> 20} MiB of memory, or ends the process that reads it"
+    name = shown(name or directory.name)
+    # torch asks where it could write, and no more
+    limits = ChildLimits(seconds, memory_bytes, file_bytes=1 << 16)
+    message = f"trying {name} in a process of its own"
+    ending = run_child(__spec__.name, str(directory.resolve()), limits, progress or Progress(), message)
+    if ending.failure == limits.too_long:
+        raise CheckpointError(
+            f"The model {name} was refused: building it and reading a few words took more than {seconds:g} s. "
+            "Its configuration is too large or its tokenizer does not end; choose another, or use its base's tokenizer."
+        )
+    problem = str(ending.error).rstrip(".") if ending.error else ending.failure and f"the process {ending.failure}"
     if problem:
         raise CheckpointError(
             f"The model {name} cannot be used: {problem}. Save model and tokenizer again with save_pretrained."
         )
 
 
-def _too_long(name: str, seconds: float) -> str:
-    return (
-        f"The model {name} was refused: building it and reading a few words took more than {seconds:g} s. "
-        "Its configuration is too large or its tokenizer does not end; choose another, or use its base's tokenizer."
-    )
-
-
-def _environment() -> dict[str, str]:
-    """The child's environment: where Python and this package are, no network, and nobody's secrets."""
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")}
-    package_home = str(Path(__file__).resolve().parents[2])
-    offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_HUB_DISABLE_TELEMETRY"), "1")
-    threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
-    return kept | offline | threads | {"PYTHONPATH": package_home, "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def main(directory: str, seconds: str, memory_bytes: str) -> None:
-    """The child's side: limit this process, try the model, and print one JSON object with the problem or null."""
-    with suppress(ImportError):  # Windows has no such limits; there the parent's clock alone holds
-        import resource
-
-        # Data, not address space: libraries with CUDA map many GiB that they never touch.
-        resource.setrlimit(resource.RLIMIT_DATA, (int(memory_bytes), int(memory_bytes)))
-        resource.setrlimit(resource.RLIMIT_CPU, (int(float(seconds)) + 1, int(float(seconds)) + 2))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))  # torch asks where it could write, and no more
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answer = os.dup(1)
-    os.dup2(2, 1)  # whatever else is printed is no answer
-    try:
-        _try_model(Path(directory))
-        problem = None
-    except FusionError as error:
-        problem = str(error).rstrip(".")
-    except MemoryError:
-        problem = f"it takes more than {int(memory_bytes) >> 20} MiB of memory"
-    except BaseException as error:  # a panic in a tokenizer's Rust code is no Exception
-        problem = f"{type(error).__name__}: {shown(first_line(error)).rstrip('.')}"
-    os.write(answer, json.dumps({"problem": problem}).encode())
-    os._exit(0)  # without tidying up, which a huge or damaged model could make long
+def _work(directory: str, progress: Progress) -> None:
+    _try_model(Path(directory))
 
 
 def _try_model(directory: Path) -> None:
@@ -169,4 +105,4 @@ def _try_model(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answer_parent(_work)

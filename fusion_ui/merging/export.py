@@ -13,11 +13,12 @@ from torch import Tensor
 from fusion_ui.checkpoints.checkpoint import GENERATION_FILE, TOKENIZER_FILES
 from fusion_ui.checkpoints.tensors import SINGLE_FILE, TensorHeader, TensorReader, write_tensors
 from fusion_ui.errors import MergeError
+from fusion_ui.merging.finiteness import is_finite
 from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.merge import MergedModel, merge_each
 from fusion_ui.merging.pinning import pinned_recipe
 from fusion_ui.merging.plan import MergePlan
-from fusion_ui.merging.slots import SlotSource, is_finite
+from fusion_ui.merging.slots import SlotSource
 from fusion_ui.progress import Progress
 from fusion_ui.sources.files import replace_directory, write_json
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from fusion_ui.checkpoints.tensors import StoreTensor
 from fusion_ui.errors import MergeError
+from fusion_ui.merging.finiteness import is_finite
 from fusion_ui.merging.layer_scaling import LayerScaling, scale_update
 from fusion_ui.merging.rules import NO_RULES, ParameterRules
-from fusion_ui.merging.slots import SlotSource, is_finite
+from fusion_ui.merging.slots import SlotSource
 from fusion_ui.methods.base import Merged, MergeMethod
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.progress import Progress

@@ -13,6 +13,7 @@ from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.layouts import is_linear_weight, is_stored_transposed
 from fusion_ui.devices import find_device
 from fusion_ui.errors import MergeError, StatisticError
+from fusion_ui.merging.finiteness import check_tensor, is_finite
 from fusion_ui.merging.labels import Heads, LabelSpace
 from fusion_ui.merging.seeds import ExpertSeeds
 from fusion_ui.merging.tied import TIED, find_copies, is_output_table
@@ -130,7 +131,7 @@ class SlotSource:
         tensors = [self._read(i, name) for i in range(len(self.experts))]
         dtype = torch.promote_types(tensors[0].dtype, torch.float32)
         for expert, tensor in zip(self.experts, tensors, strict=True):
-            _check_finite(expert, name, tensor)
+            check_tensor(expert, name, tensor)
         if all(torch.equal(tensors[0], tensor) for tensor in tensors[1:]):
             # Frozen in every expert's training, as embeddings often are: one copy stands for all.
             stacked = tensors[0].to(dtype).expand(len(tensors), *tensors[0].shape)
@@ -157,7 +158,7 @@ class SlotSource:
         if self.base is None or name not in self._base_names:
             return None
         tensor = self.base.tensors.read(self._base_names[name])
-        _check_finite(self.base, name, tensor)
+        check_tensor(self.base, name, tensor)
         if self._labels and name in self._labels.parameters:
             rows = {label.casefold(): row for row, label in enumerate(self.base.label_names)}
             order = [rows.get(label.casefold()) for label in self._labels.names]
@@ -190,7 +191,7 @@ class SlotSource:
         for name in sorted(self._labels.parameters):
             tensors = [expert.tensors.read(name) for expert in self.experts]
             for expert, tensor in zip(self.experts, tensors, strict=True):
-                _check_finite(expert, name, tensor)
+                check_tensor(expert, name, tensor)
             yield name, self._labels.average_rows(tensors, self.weights)
 
     def slots(self, names: Sequence[str] | None = None) -> Iterator[ParameterSlot]:
@@ -270,30 +271,6 @@ class SlotSource:
             found = [self._labels.reorder(name, i, fisher) for i, fisher in enumerate(found)]
         stacked = torch.stack(found)
         return stacked.mT if self.is_transposed(name) else stacked
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """True if there is no NaN and no infinity, in one pass and without a second tensor."""
-    return tensor.numel() == 0 or all(bool(end.isfinite()) for end in tensor.aminmax())
-
-
-def check_finite(experts: Sequence[Checkpoint]) -> None:
-    """Read every weight once, before anything is measured with it.
-
-    Raises:
-        MergeError: an expert's tensor has NaN or infinite entries.
-    """
-    for expert in experts:
-        for name in expert.tensors.names:
-            _check_finite(expert, name, expert.tensors.read(name))
-
-
-def _check_finite(expert: Checkpoint, name: str, tensor: Tensor) -> None:
-    if tensor.is_floating_point() and not is_finite(tensor):
-        raise MergeError(
-            f"{expert.name} cannot be merged: its tensor {name} has entries that are not finite numbers. "
-            "Leave this expert out, or fine-tune it again."
-        )
 
 
 def _norm(fisher: Statistic) -> float:

@@ -86,9 +86,15 @@ def use_base(project: Project, checkpoint: Checkpoint) -> Project:
 def add_domain(
     project: Project, name: str, source: Domain, folder: Path, metric: str = "", threshold: float | None = None
 ) -> tuple[Project, list[str]]:
-    """The project with one more domain, cut into calibrate, select and report and written to `folder`; and notes.
+    """The project with one more domain, as `write_domain` and `join_domain` make it; and notes."""
+    domain, notes = write_domain(project, name, source, folder, metric, threshold)
+    return join_domain(project, domain), notes
 
-    A model of the same name, or else the first model without a domain, takes it as its own.
+
+def write_domain(
+    project: Project, name: str, source: Domain, folder: Path, metric: str = "", threshold: float | None = None
+) -> tuple[ProjectDomain, list[str]]:
+    """A domain for the project, cut into calibrate, select and report and written to `folder`; and notes.
 
     Args:
         metric: what it is scored by; empty for the usual metric of its model's task.
@@ -100,9 +106,7 @@ def add_domain(
             such metric.
         RecipeError: the name is taken, or there is no room for more.
     """
-    if len(project.domains) >= MAX_DOMAINS:
-        raise RecipeError(f"The page has room for {MAX_DOMAINS} domains. Remove one first.")
-    name = _free_name(name or source.name, [d.name for d in project.domains])
+    name = _name_domain(project, name or source.name)
     if not source.labels and _needs_labels(project):
         raise DomainError(
             f"The domain {name} has no labels, so nothing can be scored on it. Choose its label column; only language "
@@ -110,10 +114,7 @@ def add_domain(
         )
     if any(find_task(model.config).reads_words for model in present_models(project)):
         source = list_words(source)
-    owner = next((e for e in project.experts if not e.domain and e.name == name), None) or next(
-        (e for e in project.experts if not e.domain), None
-    )
-    check_measure(project, owner, source, metric, threshold)
+    check_measure(project, _owner(project, name), source, metric, threshold)
     frame, notes = _tidy(source)
     if len(frame) < MIN_SENTENCES:
         raise DomainError(
@@ -131,9 +132,21 @@ def add_domain(
     parts = files["calibrate"], files["calibrate"], files["select"], files["report"]
     pair, label = PAIR_COLUMN if source.pairs else None, "label" if source.labels else None
     domain = ProjectDomain(name, name, *parts, (), pair, metric or None, label, threshold)
+    return domain, notes + _overlaps(project, domain)
+
+
+def join_domain(project: Project, domain: ProjectDomain) -> Project:
+    """The project with one more domain.
+
+    A model of the same name, or else the first model without a domain, takes it as its own.
+
+    Raises:
+        RecipeError: the name is taken, or there is no room for more.
+    """
+    name = _name_domain(project, domain.name)
+    owner = _owner(project, name)
     experts = tuple(replace(e, domain=name) if e is owner else e for e in project.experts)
-    notes += _overlaps(project, domain)
-    return replace(project, domains=(*project.domains, domain), experts=experts), notes
+    return replace(project, domains=(*project.domains, domain), experts=experts)
 
 
 def use_statistics(project: Project, expert: str, path: Path, folder: Path) -> Project:
@@ -143,10 +156,19 @@ def use_statistics(project: Project, expert: str, path: Path, folder: Path) -> P
         StatisticError: the file is damaged or belongs to another model.
         RecipeError: there is no such expert.
     """
-    found = next((e for e in project.experts if e.name == expert), None)
-    if found is None:
-        raise RecipeError(f"There is no model {expert[:80]!r} in this project. Add it first.")
+    check_statistics(project, expert, path)
+    return copy_statistics(project, expert, path, folder)
+
+
+def check_statistics(project: Project, expert: str, path: Path) -> None:
+    """Raise as `use_statistics` does."""
+    found = _find_expert(project, expert)
     check_belongs(Checkpoint(found.name, found.model, found.source), read_statistic(path))
+
+
+def copy_statistics(project: Project, expert: str, path: Path, folder: Path) -> Project:
+    """`use_statistics` with a file that `check_statistics` has let through."""
+    found = _find_expert(project, expert)
     folder.mkdir(parents=True, exist_ok=True)
     kept = Path(tempfile.mkdtemp(dir=folder)) / "statistics.safetensors"  # a file in use is never written over
     shutil.copyfile(path, kept)
@@ -189,6 +211,25 @@ def _overlaps(project: Project, added: ProjectDomain) -> list[str]:
     calibrate, report = (read_split(added, split) for split in ("calibrate", "report"))
     notes = describe_overlaps([report], [read_split(other, "calibrate") for other in project.domains])
     return notes + describe_overlaps([calibrate], [read_split(other, "report") for other in project.domains])
+
+
+def _name_domain(project: Project, name: str) -> str:
+    if len(project.domains) >= MAX_DOMAINS:
+        raise RecipeError(f"The page has room for {MAX_DOMAINS} domains. Remove one first.")
+    return _free_name(name, [d.name for d in project.domains])
+
+
+def _owner(project: Project, domain: str) -> ProjectExpert | None:
+    """The model that a new domain of that name becomes the own domain of."""
+    free = [expert for expert in project.experts if not expert.domain]
+    return next((expert for expert in free if expert.name == domain), next(iter(free), None))
+
+
+def _find_expert(project: Project, name: str) -> ProjectExpert:
+    found = next((e for e in project.experts if e.name == name), None)
+    if found is None:
+        raise RecipeError(f"There is no model {name[:80]!r} in this project. Add it first.")
+    return found
 
 
 def _free_name(name: str, taken: list[str]) -> str:

@@ -70,12 +70,19 @@ def fetch_model(
     return _try(found, progress)
 
 
-def receive_model(files: Sequence[str], name: str, folder: Path, settings: Settings, progress: Progress) -> Checkpoint:
-    """A model from uploaded files, moved to a new directory in `folder`; nothing is left there after an error."""
+def receive_model(
+    files: Sequence[str], name: str, folder: Path, settings: Settings, progress: Progress, room: int | None = None
+) -> Checkpoint:
+    """A model from uploaded files, moved to a new directory in `folder`; nothing is left there after an error.
+
+    Args:
+        room: bytes that it may take there at most, beside the limit of any model.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     target = Path(tempfile.mkdtemp(dir=folder)) / ((name and "model") or Path(files[0]).stem[:60])
     try:
-        limits = UploadLimits(max_bytes=settings.max_model_bytes)
+        most = settings.max_model_bytes
+        limits = UploadLimits(max_bytes=most if room is None else min(most, room))
         receive_upload([Path(file) for file in files], target, limits, progress=progress)
         check_untrusted(target, name=name or "uploaded")
         title = name or Path(files[0]).stem

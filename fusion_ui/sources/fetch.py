@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 import httpx
 
-from fusion_ui.errors import CorruptedDownloadError, SourceUnavailableError
+from fusion_ui.errors import CorruptedDownloadError, SourceUnavailableError, first_line
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
 from fusion_ui.sources.files import replace_directory, sha256_of
@@ -182,11 +182,6 @@ def fetch_bundle(
     remedy = f"Connect to a network and try again, or put the files into {folder}."
     kind = CorruptedDownloadError if corrupted else SourceUnavailableError
     raise kind(f"{what} could not be had from any source. {remedy} Tried: " + " | ".join(failures))
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message; its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _find_damaged(folder: Path, checksums: Mapping[str, str]) -> list[str]:

@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.domains.columns import Preview, preview
-from fusion_ui.domains.summary import summarise
+from fusion_ui.domains.columns import Preview
 from fusion_ui.errors import CheckpointError, RecipeError, SourceError, StatisticError
 from fusion_ui.execution import Job
 from fusion_ui.merging.preflight import Preflight, check_recipe, describe_needs, format_bytes
 from fusion_ui.plots.domain_summary import domain_summary_figure
 from fusion_ui.plots.style import Figure
 from fusion_ui.progress import Progress
-from fusion_ui.projects.building import BASE, add_domain, add_expert, present_models, remove, use_base, use_statistics
-from fusion_ui.projects.data import Columns, DataPlace, look_at, read_data
+from fusion_ui.projects.building import BASE, add_expert, copy_statistics, join_domain, remove, use_base
+from fusion_ui.projects.confined import (
+    DomainWriting,
+    FileLook,
+    HubFinding,
+    HubLook,
+    Reading,
+    StatisticsCheck,
+    Summary,
+    WrittenDomain,
+    read_confined,
+)
+from fusion_ui.projects.data import Columns, DataPlace
 from fusion_ui.projects.fetching import check_addition, fetch_model, receive_model
 from fusion_ui.projects.labels import rename_labels
-from fusion_ui.projects.measures import task_of
 from fusion_ui.projects.presets import find_preset, open_preset
 from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub import HubModel, search_models
 from fusion_ui.sources.local import is_directory
 from fusion_ui.tasks import find_task
-from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.ui.placing import take_awaited
+from fusion_ui.ui.quota import new_place, remove_unused
 from fusion_ui.ui.request import renew_request
 from fusion_ui.ui.session import Session
 from fusion_ui.ui.sessions import Sessions
 from fusion_ui.workspace import Workspace
+
+MAX_LOOK_SECONDS, LOOK_FILE_BYTES = 60.0, 1 << 16
+"""For what is looked at before it is taken: how long, and what of any file it may write."""
 
 
 class Bringing:
@@ -62,20 +75,24 @@ class Bringing:
         """Fetch, check and add a model: progress, and at the end sentences on what should be known."""
         session, settings = self.sessions.get(session_id), self.workspace.settings
         model, name = _clean(model), _clean(name)
-        if files:
-            self._check_room(session, files)
-            work = partial(receive_model, files, name, self.sessions.folder_of(session) / "models", settings)
-        else:
-            own, given = session.own, _clean(token) or None
-            work = partial(fetch_model, own, model, name, settings, token=given, is_base=bool(is_base))
-        found: Checkpoint = yield from self._follow(session, work)
-        if is_base:
-            self._change(session, use_base(session.own, found))
-            yield [f"{found.source} is the base of these models."]
-            return
-        own, warnings = add_expert(session.own, name, found)
+        with ExitStack() as stack:
+            if files:
+                stack.enter_context(self.sessions.quota.taking(session_id, files))
+                # Files get a second name there, which takes no room; a zip is unpacked.
+                room = self._find_room(session_id, [file for file in files if file.lower().endswith(".zip")])
+                place = stack.enter_context(new_place(self.sessions.folder_of(session), "models"))
+                room += sum(Path(file).stat().st_size for file in files if not file.lower().endswith(".zip"))
+                work = partial(receive_model, files, name, place, settings, room=room)
+            else:
+                own, given = session.own, _clean(token) or None
+                work = partial(fetch_model, own, model, name, settings, token=given, is_base=bool(is_base))
+            found: Checkpoint = yield from self._follow(session, work)
+            own, warnings = (use_base(session.own, found), []) if is_base else add_expert(session.own, name, found)
         self._change(session, own)
-        yield [f"Added {own.experts[-1].name}: {_about(found)}.", *warnings]
+        if is_base:
+            yield [f"{found.source} is the base of these models."]
+        else:
+            yield [f"Added {own.experts[-1].name}: {_about(found)}.", *warnings]
 
     def check_model(self, session_id: str | None, model: str, token: str) -> Iterator[tuple[float, str] | list[str]]:
         """Weigh a model of the hub or a folder before it is fetched: does it fit, and what will it take?"""
@@ -120,34 +137,49 @@ class Bringing:
         with session.fetching(Job(work, Progress)) as job:
             return (yield from self.workspace.jobs.record("bring", session.number, job.follow()))
 
-    def _check_room(self, session: Session, files: Sequence[str | Path]) -> None:
-        """Raise `SourceError` where the visitor's files would take more than there is for one."""
-        here = self.sessions.folder_of(session)
-        used = sum(file.stat().st_size for file in here.rglob("*") if file.is_file())
-        new, most = sum(Path(file).stat().st_size for file in files), self.workspace.settings.max_session_bytes
-        if used + new > most:
+    def _find_room(self, session_id: str | None, files: Sequence[str | Path]) -> int:
+        """Bytes that the visitor may still bring; raises `SourceError` where files would take more in its folder."""
+        quota, most = self.sessions.quota, self.workspace.settings.max_session_bytes
+        new = sum(Path(file).stat().st_size for file in files)
+        room = quota.find_room(quota.key_of(session_id), new, most)
+        if new > room:
             raise SourceError(
                 f"This takes {format_bytes(new)}, and of the {format_bytes(most)} that one visitor may bring "
-                f"{format_bytes(most - used)} are left. Remove something, or bring a smaller file."
+                f"{format_bytes(max(room, 0))} are left. Remove something, or bring a smaller file."
             )
+        return max(room, 0)
 
-    def summarise(self, session_id: str | None, where: DataPlace, columns: Columns) -> Figure | None:
-        """Class balance and lengths of an uploaded file, in tokens where there is a model; None without a file."""
+    def _read(self, session: Session, reading: Reading[Any], room: int | None = None) -> Iterator[Any]:
+        """What a reading finds, in a child process where the visitor is a stranger; progress before.
+
+        Args:
+            room: bytes that it may write; None for what is looked at before it is taken.
+        """
+        settings = self.workspace.settings
+        if settings.allows_folders:
+            return (yield from self._follow(session, lambda _: reading.read()))
+        seconds = settings.max_job_seconds if room is not None else min(MAX_LOOK_SECONDS, settings.max_job_seconds)
+        work = partial(read_confined, reading, seconds, settings.max_worker_bytes, room or LOOK_FILE_BYTES)
+        return (yield from self._follow(session, work))
+
+    def summarise(
+        self, session_id: str | None, where: DataPlace, columns: Columns
+    ) -> Iterator[tuple[float, str] | Figure]:
+        """Class balance and lengths of an uploaded file, in tokens where there is a model; nothing without a file."""
         if not where.path:
-            return None
-        models = present_models(self.sessions.get(session_id).own)
-        tokenizer = Tokenizer(models[0], self.workspace.settings.max_tokens_per_text) if models else None
-        return domain_summary_figure(
-            summarise(read_data(where, columns, self.workspace.settings.datasets_dir), tokenizer)
-        )
+            return
+        session, most = self.sessions.get(session_id), self.workspace.settings.max_tokens_per_text
+        found = yield from self._read(session, Summary(session.own, where, columns, most))
+        yield domain_summary_figure(found)
 
-    def look_at(self, where: DataPlace) -> tuple[Any, Preview]:
+    def look_at(self, session_id: str | None, where: DataPlace) -> Iterator[tuple[float, str] | HubFinding]:
         """The parts of a data set on the hub, and its first rows."""
-        return look_at(where)
+        yield (yield from self._read(self.sessions.get(session_id), HubLook(where)))
 
-    def preview(self, path: str | None) -> Preview | None:
-        """The first rows of an uploaded file, and a guess at its columns."""
-        return preview(Path(path)) if path else None
+    def preview(self, session_id: str | None, path: str | None) -> Iterator[tuple[float, str] | Preview]:
+        """The first rows of an uploaded file, and a guess at its columns; nothing without a file."""
+        if path:
+            yield (yield from self._read(self.sessions.get(session_id), FileLook(Path(path))))
 
     def add_data(
         self,
@@ -157,30 +189,39 @@ class Bringing:
         columns: Columns,
         metric: str = "",
         threshold: float | None = None,
-    ) -> list[str]:
+    ) -> Iterator[tuple[float, str] | list[str]]:
         """Add a domain from an uploaded file or a hub data set; sentences on what should be known."""
-        session = self.sessions.get(session_id)
-        self._check_room(session, [where.path] if where.path else [])
-        has_empty_labels = any(task_of(expert).has_empty_labels for expert in session.own.experts)
-        source = read_data(where, columns, self.workspace.settings.datasets_dir, has_empty_labels)
-        folder = self.sessions.folder_of(session) / "domains"
-        own, notes = add_domain(session.own, _clean(name) or source.name, source, folder, metric, threshold)
+        session, cache = self.sessions.get(session_id), self.workspace.settings.datasets_dir
+        files = [where.path] if where.path else []
+        with (
+            self.sessions.quota.taking(session_id, files),
+            new_place(self.sessions.folder_of(session), "domains") as place,
+        ):
+            room = self._find_room(session_id, files)
+            reading = DomainWriting(session.own, where, _clean(name), columns, place, cache, metric, threshold)
+            found: WrittenDomain = yield from self._read(session, reading, room)
+            own = join_domain(session.own, found.domain)
         self._change(session, own)
-        added = own.domains[-1].name
+        added = found.domain.name
         owner = next((f", the own domain of {e.name}" for e in own.experts if e.domain == added), "")
-        return [f"Added {added}: {len(source.texts)} sentences{owner}.", *notes]
+        yield [f"Added {added}: {found.num_sentences} sentences{owner}.", *found.notes]
 
-    def add_statistics(self, session_id: str | None, path: str | None, expert: str) -> list[str]:
+    def add_statistics(
+        self, session_id: str | None, path: str | None, expert: str
+    ) -> Iterator[tuple[float, str] | list[str]]:
         """Take an expert's statistics from an uploaded file."""
         session = self.sessions.get(session_id)
         if not path:
             raise StatisticError("Choose a statistics file first.")
         if not expert:
             raise RecipeError("Choose the model that the statistics were measured on.")
-        self._check_room(session, [path])
         folder = self.sessions.folder_of(session) / "statistics"
-        self._change(session, use_statistics(session.own, str(expert), Path(path), folder))
-        return [f"{expert} is calibrated by its statistics file."]
+        with self.sessions.quota.taking(session_id, [path]):
+            room = self._find_room(session_id, [path])
+            yield from self._read(session, StatisticsCheck(session.own, str(expert), Path(path)), room)
+            own = copy_statistics(session.own, str(expert), Path(path), folder)
+        self._change(session, own)
+        yield [f"{expert} is calibrated by its statistics file."]
 
     def remove(self, session_id: str | None, name: str) -> list[str]:
         """Take a model and the domain of that name out of the project."""
@@ -209,8 +250,10 @@ class Bringing:
         return rows + [["Data", domain.name, "calibrate, select, report"] for domain in own.domains]
 
     def _change(self, session: Session, own: Project, preset: str = "") -> None:
-        session.own, session.preset = own, preset
+        before, session.own, session.preset = session.own, own, preset
         session.show(own, renew_request(session.request, own))
+        if session.folder is not None:
+            session.when_idle(partial(remove_unused, session.folder, before, own))  # what goes on may still read it
 
 
 def _clean(text: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import gradio as gr
 
 from fusion_ui.domains.columns import Preview
 from fusion_ui.errors import FusionError
+from fusion_ui.projects.confined import HubFinding
 from fusion_ui.projects.data import Columns, DataPlace
 from fusion_ui.ui.bringing import Bringing
 from fusion_ui.ui.handlers import as_message
@@ -51,7 +53,7 @@ def wire_data_hints(panel: ProjectPanel, bringing: Bringing) -> None:
     """Preview a file as soon as it is there, and a hub data set when asked; follow every choice."""
     places, columns = place_controls(panel), column_controls(panel)
     seen = [panel.preview, *columns, panel.message]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 4}
 
     def refuse(error: Exception) -> list[Any]:
         if not isinstance(error, FusionError):
@@ -59,36 +61,47 @@ def wire_data_hints(panel: ProjectPanel, bringing: Bringing) -> None:
         empty = gr.update(choices=[], value=None)
         return [{}, empty, empty, empty, render_status(str(error), is_error=True)]
 
-    def preview(path: str | None) -> list[Any]:
+    def preview(request: gr.Request, path: str | None) -> Iterator[list[Any]]:
+        if not path:
+            yield [{}, *[gr.update(choices=[], value=None)] * 3, gr.skip()]
+            return
         try:
-            found = bringing.preview(path)
+            for step in bringing.preview(request.session_hash, path):
+                yield _show(step) if isinstance(step, Preview) else _say(step, len(seen))
         except Exception as error:
-            return refuse(error)
-        if found is None:
-            return [{}, *[gr.update(choices=[], value=None)] * 3, gr.skip()]
-        return _show(found)
+            yield refuse(error)
 
-    def look(*values: Any) -> list[Any]:
+    def look(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
         place = read_place(*values)
         try:
-            parts, found = bringing.look_at(place)
+            for step in bringing.look_at(request.session_hash, place):
+                yield show_parts(step, place) if isinstance(step, HubFinding) else _say(step, len(found))
         except Exception as error:
-            return [gr.update(visible=False), gr.skip(), gr.skip(), *refuse(error)]
+            yield [gr.update(visible=False), gr.skip(), gr.skip(), *refuse(error)]
+
+    def show_parts(found: HubFinding, place: DataPlace) -> list[Any]:
+        parts = found.parts
         config = place.config or next(iter(parts))
         split = place.split if place.split in parts[config] else parts[config][0]
         configs, splits = gr.update(choices=[*parts], value=config), gr.update(choices=[*parts[config]], value=split)
-        return [gr.update(visible=True), configs, splits, *_show(found)]
+        return [gr.update(visible=True), configs, splits, *_show(found.preview)]
 
-    def restart(dataset: str, config: str, token: str) -> list[Any]:
+    def restart(request: gr.Request, dataset: str, config: str, token: str) -> Iterator[list[Any]]:
         """Another configuration: its own first split."""
-        return look(None, dataset, config, None, token)
+        yield from look(request, None, dataset, config, None, token)
 
-    def summarise(request: gr.Request, *values: Any) -> Any:
+    def summarise(request: gr.Request, *values: Any) -> Iterator[Any]:
         place, chosen = read_place(*values[: len(places)]), read_columns(*values[len(places) :])
+        figure: Any = {}
         try:
-            return bringing.summarise(request.session_hash, place, chosen) or {}
+            for step in bringing.summarise(request.session_hash, place, chosen):
+                if isinstance(step, dict):
+                    figure = step
+                else:
+                    yield gr.skip()  # so that it ends where its visitor goes
         except FusionError:  # the columns are not chosen yet; adding the data says what is wrong
-            return {}
+            figure = {}
+        yield figure
 
     found = [panel.parts, panel.config, panel.split, *seen]
     panel.data.change(preview, panel.data, seen, **quiet).success(
@@ -98,6 +111,11 @@ def wire_data_hints(panel: ProjectPanel, bringing: Bringing) -> None:
         column.input(summarise, [*places, *columns], panel.summary, **quiet)
     gr.on([panel.look.click, panel.dataset.submit, panel.split.input], look, places, found, **quiet)
     panel.config.input(restart, [panel.dataset, panel.config, panel.token], found, **quiet)
+
+
+def _say(step: tuple[float, str], num_outputs: int) -> list[Any]:
+    """How far it is, on the last of the outputs."""
+    return [*[gr.skip()] * (num_outputs - 1), render_status(step[1], step[0])]
 
 
 def _show(found: Preview) -> list[Any]:

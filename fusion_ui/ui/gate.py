@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fusion_ui.merging.preflight import format_bytes
 from fusion_ui.settings import Settings
 from fusion_ui.ui.owners import Owners
+from fusion_ui.ui.quota import Quota
 
 COOKIE = "fusion-ui-key"
 API = "/gradio_api/"
@@ -56,8 +57,9 @@ class Refusal(Exception):
 class Gate:
     """ASGI middleware around gradio's application."""
 
-    def __init__(self, app: ASGIApp, owners: Owners, settings: Settings, uploads: Path) -> None:
-        self.app, self.owners, self.settings, self.uploads = app, owners, settings, uploads.resolve()
+    def __init__(self, app: ASGIApp, owners: Owners, quota: Quota, settings: Settings, uploads: Path) -> None:
+        self.app, self.owners, self.quota = app, owners, quota
+        self.settings, self.uploads = settings, uploads.resolve()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it with a sentence."""
@@ -65,14 +67,17 @@ class Gate:
             await self.app(scope, receive, send)
             return
         key = _read_key(scope)
-        try:
-            receive, send = await self._admit(scope, receive, send, key)
-        except Refusal as refusal:
-            await _answer(send, refusal.status, str(refusal))
-            return
-        await self.app(scope, receive, send)
+        with ExitStack() as stack:
+            try:
+                receive, send = await self._admit(scope, receive, send, key, stack)
+            except Refusal as refusal:
+                await _answer(send, refusal.status, str(refusal))
+                return
+            await self.app(scope, receive, send)
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send, key: str) -> tuple[Receive, Send]:
+    async def _admit(
+        self, scope: Scope, receive: Receive, send: Send, key: str, stack: ExitStack
+    ) -> tuple[Receive, Send]:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=50)
         if CLOSED.match(path):
@@ -87,7 +92,7 @@ class Gate:
             self._check_upload(query, key)
         elif path.rstrip("/") == f"{API}upload":
             self._check_upload(query, key)
-            return self._count(scope, receive, key), _note(send, lambda paths: self._add_files(paths, key))
+            return self._count(scope, receive, key, stack), _note(send, lambda paths: self._add_files(paths, key))
         elif scope["method"] == "POST" and CALLS.fullmatch(path):
             body = await _read(receive, self.settings.max_request_bytes)
             self._check_call(body, key)
@@ -138,14 +143,19 @@ class Gate:
             if not self.owners.has_file(_resolve(path), key):
                 raise Refusal(403, "A file in this request was not uploaded by you, or is gone. Choose it again.")
 
-    def _count(self, scope: Scope, receive: Receive, key: str) -> Receive:
-        """Refuse an upload that is too much for its visitor or for the disk, before it begins or while it comes."""
-        told = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        room = self.settings.max_session_bytes - self.owners.num_bytes_of(key)
+    def _count(self, scope: Scope, receive: Receive, key: str, stack: ExitStack) -> Receive:
+        """Refuse an upload that is too much for its visitor or for the disk, before it begins or while it comes.
+
+        While it comes, `stack` holds its place in what the visitor may bring.
+        """
+        said = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        told = int(said) if said.isdigit() else None
+        room = self.quota.find_room(key, told or 1, self.settings.max_session_bytes)
         existing = next(parent for parent in (self.uploads, *self.uploads.parents) if parent.exists())
         free = shutil.disk_usage(existing).free - self.settings.min_free_bytes
-        if (int(told) if told.isdigit() else 0) > min(room, free):
+        if (told or 0) > min(room, free):
             raise Refusal(413, _too_much(room, free))
+        stack.enter_context(self.quota.coming(key, max(room, 0) if told is None else told))
         came = 0
 
         async def counted() -> Message:

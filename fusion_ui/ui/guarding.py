@@ -9,7 +9,6 @@ from starlette.middleware import Middleware
 from fusion_ui.ui.gate import Gate
 from fusion_ui.ui.handlers import Handlers
 from fusion_ui.ui.janitor import Janitor, tidy_cache
-from fusion_ui.ui.owners import Owners
 from fusion_ui.ui.sessions import Sessions
 
 
@@ -24,7 +23,7 @@ def receive_uploads(sessions: Sessions) -> None:
 def guard(handlers: Handlers) -> Middleware:
     """The gate to put before gradio; the janitor begins his rounds, with what killed servers left half-written."""
     sessions, settings = handlers.sessions, handlers.workspace.settings
-    owners = Owners(sessions.ids, sessions.handed_out)
+    owners, quota = sessions.owners, sessions.quota
     tidy_cache(settings.cache_dir)
     Janitor(sessions, owners).start()
-    return Middleware(Gate, owners=owners, settings=settings, uploads=sessions.uploads)
+    return Middleware(Gate, owners=owners, quota=quota, settings=settings, uploads=sessions.uploads)

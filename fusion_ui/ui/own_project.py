@@ -148,7 +148,7 @@ def wire_project(
 
         return handle
 
-    def add_data(session_id: str | None, *values: Any) -> list[str]:
+    def add_data(session_id: str | None, *values: Any) -> Iterator[Any]:
         *place, name, text, pair, label, metric, written = values
         threshold = float(written) if isinstance(written, int | float) else None  # empty, or not shown
         columns = read_columns(text, pair, label)
@@ -177,9 +177,9 @@ def wire_project(
         concurrency_limit=4, api_name="check_model",
     )  # fmt: skip
     connect(panel.labels.input, rename, [panel.labels], "rename_labels")
-    connect(panel.add_domain.click, changing(add_data), given_data, "add_data")
+    connect(panel.add_domain.click, stepping(add_data), given_data, "add_data")
     given_statistics = [panel.statistics, panel.statistics_of]
-    connect(panel.add_statistics.click, changing(bringing.add_statistics), given_statistics, "add_statistics")
+    connect(panel.add_statistics.click, stepping(bringing.add_statistics), given_statistics, "add_statistics")
     connect(panel.remove.click, changing(bringing.remove), [panel.removed], "remove")
     connect(panel.heads.input, changing(bringing.change_heads), [panel.heads], "change_heads")
     _wire_search(panel, bringing)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +20,10 @@ MAX_NAMES = 20_000
 
 @dataclass
 class _File:
-    """An upload: whose it is, and when it came or was asked for last."""
+    """An upload: whose it is, who of them is done with it, and when it came or was asked for last."""
 
     keys: set[str] = field(default_factory=set)
+    released: set[str] = field(default_factory=set)
     used: float = field(default_factory=time.monotonic)
 
 
@@ -71,6 +72,7 @@ class Owners:
         with self._lock:
             found = self._files.setdefault(path.resolve(), _File())
             found.keys.add(key)
+            found.released.discard(key)
             found.used = time.monotonic()
 
     def has_file(self, path: Path, key: str) -> bool:
@@ -84,11 +86,28 @@ class Owners:
         places = (self._handed_out(name) for name in self.sessions_of(key))
         return any(path.parent == place.resolve() for place in places if place is not None)
 
-    def num_bytes_of(self, key: str) -> int:
-        """What the files that this key sent, and that are still there, take on the disk."""
+    def files_of(self, key: str) -> list[Path]:
+        """What this key sent, as far as it was not let go of."""
         with self._lock:
-            mine = [path for path, file in self._files.items() if key in file.keys]
-        return sum(map(_num_bytes, mine))
+            return [path for path, file in self._files.items() if key in file.keys]
+
+    def release(self, paths: Iterable[Path], key: str) -> None:
+        """This key is done with files, which may go when there is need of room."""
+        with self._lock:
+            for file in filter(None, (self._files.get(path.resolve()) for path in paths)):
+                file.released.add(key)
+
+    def drop_released(self, key: str) -> list[Path]:
+        """Forget that files are this key's that it is done with, and name those that are now nobody's."""
+        with self._lock:
+            for file in self._files.values():
+                if key in file.released:
+                    file.keys.discard(key)
+                    file.released.discard(key)
+            left = [path for path, file in self._files.items() if not file.keys]
+            for path in left:
+                del self._files[path]
+        return left
 
     def let_go(self, after_leaving: float, before_coming: float) -> list[Path]:
         """Forget, and name, the files whose owners have no session.
@@ -117,12 +136,3 @@ class Owners:
         oldest = next((name for name in names if name not in live), None)
         if oldest is not None:
             del names[oldest]
-
-
-def _num_bytes(path: Path) -> int:
-    """What a file takes on the disk; nothing once it has gone, or a session's folder has it too, which counts it."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0
-    return status.st_size if status.st_nlink == 1 else 0

@@ -230,6 +230,19 @@ class Session:
         """True while something is computed for this visitor."""
         return bool(self._working or self._fetches) or any(job.is_running for job in self._jobs.values())
 
+    def when_idle(self, act: Callable[[], None]) -> None:
+        """Do something once nothing is computed for this visitor: now, or from a thread that waits for it."""
+
+        def wait() -> None:
+            while self.is_busy:
+                time.sleep(0.1)
+            act()
+
+        if self.is_busy:
+            threading.Thread(target=wait, daemon=True).start()
+        else:
+            act()
+
     def keep_jobs(self, version: int, keys: Collection[str]) -> None:
         """Stop the jobs that `version`, the newest state, does not need.
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fusion_ui.sources.files import is_process_running, process_name
+from fusion_ui.ui.owners import Owners
+from fusion_ui.ui.quota import Quota
 from fusion_ui.ui.session import Session
 
 IDLE_SECONDS = 3600
@@ -28,6 +30,8 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._parted: dict[int, Session] = {}
         self._lock = threading.Lock()
+        self.owners = Owners(self.ids, self.handed_out)
+        self.quota = Quota(self.owners, self.find_folder)
 
     def get(self, session_id: str | None) -> Session:
         """The visitor's session, new for a new visitor. Who does not say which it is gets one for this call alone."""
@@ -48,6 +52,12 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(session_id)
         return session.handed_out if session else None
+
+    def find_folder(self, session_id: str) -> Path | None:
+        """The visitor's own directory, if anything was brought."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+        return session.folder if session else None
 
     @property
     def uploads(self) -> Path:

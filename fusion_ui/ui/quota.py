@@ -1,0 +1,117 @@
+"""How much one visitor may hold: what was sent and what was taken into its sessions' folders, as one sum.
+
+A file that lies in several places, as an upload that was taken by a hard link, counts once. Uploads that were taken, or
+that nothing more is asked of, stay for as long as there is room, and are the first to go where there is none.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fusion_ui.projects.project import SPLITS, Project
+from fusion_ui.ui.owners import Owners
+
+
+class Quota:
+    """What every visitor holds, in bytes. Thread-safe.
+
+    Args:
+        folder_of: session id -> the directory of its files, if it has one.
+    """
+
+    def __init__(self, owners: Owners, folder_of: Callable[[str], Path | None]) -> None:
+        self._owners, self._folder_of = owners, folder_of
+        self._folders: dict[str, set[Path]] = {}
+        self._coming: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def key_of(self, session_id: str | None) -> str:
+        """Whose the session is."""
+        return self._owners.owner_of("session", session_id or "") or ""
+
+    def num_bytes_of(self, key: str) -> int:
+        """What lies on the disk for this visitor, and what it is sending."""
+        named = [self._folder_of(name) for name in self._owners.sessions_of(key)]
+        with self._lock:
+            # A session's folder outlives it by a moment, and counts until it has gone.
+            folders = {folder for folder in (*named, *self._folders.get(key, ())) if folder and folder.exists()}
+            self._folders[key] = folders
+            coming = self._coming[key]
+        places = [*self._owners.files_of(key), *(path for folder in folders for path in folder.rglob("*"))]
+        sizes: dict[tuple[int, int], int] = {}
+        for path in places:
+            with suppress(OSError):  # it has gone just now
+                status = path.lstat()
+                if not path.is_dir():
+                    sizes[status.st_dev, status.st_ino] = status.st_size
+        return sum(sizes.values()) + coming
+
+    def find_room(self, key: str, wanted: int, most: int) -> int:
+        """Bytes that are left of `most`. Where `wanted` are not, uploads that are done with go."""
+        room = most - self.num_bytes_of(key)
+        if room < wanted:
+            for path in self._owners.drop_released(key):
+                shutil.rmtree(path.parent, ignore_errors=True)  # gradio gives each content a directory
+            room = most - self.num_bytes_of(key)
+        return room
+
+    @contextmanager
+    def coming(self, key: str, num_bytes: int) -> Iterator[None]:
+        """While inside, so much is on its way from this visitor and has no place in its files yet."""
+        with self._lock:
+            self._coming[key] += num_bytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._coming[key] -= num_bytes
+
+    @contextmanager
+    def taking(self, session_id: str | None, files: Iterable[str | Path]) -> Iterator[None]:
+        """Uploads that are taken inside, or refused; afterwards nothing more is asked of them."""
+        try:
+            yield
+        finally:
+            self._owners.release(map(Path, files), self.key_of(session_id))
+
+
+@contextmanager
+def new_place(folder: Path, kind: str) -> Iterator[Path]:
+    """A new directory in a visitor's folder, which goes again where what it is for fails."""
+    (folder / kind).mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=folder / kind))
+    try:
+        yield place
+    except BaseException:  # a visitor who leaves too
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+
+
+def remove_unused(folder: Path, before: Project, after: Project) -> None:
+    """Remove what lay in a visitor's folder for the project as it was and is not for as it is."""
+    kept = {_place(folder, path) for path in _paths(after)}
+    for place in {_place(folder, path) for path in _paths(before)} - kept - {None}:
+        assert place is not None
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _paths(project: Project) -> Iterator[Path]:
+    yield from filter(None, (project.base, project.multitask))
+    for expert in project.experts:
+        yield from filter(None, (expert.model, expert.statistics))
+    for domain in project.domains:
+        yield from (getattr(domain, split) for split in SPLITS)
+
+
+def _place(folder: Path, path: Path) -> Path | None:
+    """The directory, made by `new_place`, in which a path lies; None for what lies elsewhere."""
+    if not path.is_relative_to(folder):
+        return None
+    parts = path.relative_to(folder).parts[:2]
+    return folder.joinpath(*parts) if len(parts) == 2 else None
