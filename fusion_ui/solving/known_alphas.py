@@ -14,9 +14,8 @@ s converge geometrically, and an interval of s needs the same number of nodes fo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -65,7 +64,8 @@ def solve_known(
     if len(found) < len(solved):  # the report then says "eigen"
         return equations.factorise(mean, deltas).solve
     interpolated = frozenset(wanted if is_interpolated else ())
-    return KnownSolutions(found, mean, equations.solve_diagonal(mean, deltas), interpolated).solve
+    stacked = torch.stack([*found.values()]) if found else mean[None][:0]
+    return KnownSolutions(tuple(found), stacked, mean, equations.solve_diagonal(mean, deltas), interpolated).solve
 
 
 def _solve_each(equations: NormalEquations, alphas: Sequence[float], right: RightSides) -> dict[float, Tensor | None]:
@@ -123,20 +123,18 @@ class KnownSolutions:
     """Updates at some alphas.
 
     Attributes:
-        updates: alpha -> W - Wbar.
+        alphas: where they are known.
+        updates: W - Wbar at each.
         mean: Wbar.
         at_zero: the solution for alpha 0.
         interpolated: the alphas that may be asked for where those of `updates` are nodes; empty where they are not.
     """
 
-    updates: Mapping[float, Float[Tensor, "out n"]]
+    alphas: tuple[float, ...]
+    updates: Float[Tensor, "alpha out n"]
     mean: Float[Tensor, "out n"]
     at_zero: tuple[Float[Tensor, "out n"], Treatment]
     interpolated: frozenset[float]
-
-    @cached_property
-    def _stacked(self) -> Float[Tensor, "node out n"]:
-        return torch.stack([*self.updates.values()])
 
     def solve(self, alpha: float) -> tuple[Float[Tensor, "out n"], Treatment]:
         """The merged weight.
@@ -147,9 +145,9 @@ class KnownSolutions:
         if alpha == 0:
             return self.at_zero
         num_dead = self.at_zero[1].num_dead
-        if not self.interpolated:
-            return self.mean + self.updates[alpha], Treatment("cholesky", num_dead=num_dead)
-        if alpha not in self.interpolated:
+        if alpha not in (self.interpolated or self.alphas):
             raise KeyError(alpha)
-        shares = torch.tensor(node_shares(self.updates, alpha), dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + torch.tensordot(shares, self._stacked, 1), Treatment("interpolated", num_dead=num_dead)
+        if not self.interpolated:
+            return self.mean + self.updates[self.alphas.index(alpha)], Treatment("cholesky", num_dead=num_dead)
+        shares = torch.tensor(node_shares(self.alphas, alpha), dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + torch.tensordot(shares, self.updates, 1), Treatment("interpolated", num_dead=num_dead)
