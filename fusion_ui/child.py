@@ -136,12 +136,13 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment(limits),
+            start_new_session=True,  # so that what it may have started ends with it
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        with suppress(BrokenPipeError):  # it has died already, which its code says
-            self._pipe.write(json.dumps([asdict(limits), task]).encode() + b"\n")
-            self._pipe.flush()
+        line = json.dumps([asdict(limits), task]).encode() + b"\n"
+        # A long task waits until the child has begun to read, which is to be stopped too.
+        threading.Thread(target=self._tell, args=(line,), daemon=True).start()
 
     @property
     def _pipe(self) -> IO[bytes]:
@@ -159,8 +160,11 @@ class _Child:
         """Let nothing of it stay: what has said its last word ends by itself, all else is killed."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(0 if self.is_talking else _GRACE)
-        if self.process.poll() is None:
-            self.process.kill()
+        with suppress(ProcessLookupError, PermissionError):  # nobody of it is left
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
         self.process.wait()
         self._reader.join()
         with suppress(BrokenPipeError):
@@ -177,6 +181,11 @@ class _Child:
         if self.process.returncode == -getattr(signal, "SIGALRM", 0):
             return Ending(failure=self._limits.too_long)
         return Ending(failure=f"died, or {self._limits.too_large}")
+
+    def _tell(self, line: bytes) -> None:
+        with suppress(BrokenPipeError, ValueError):  # it has died already, which its code says, or was ended
+            self._pipe.write(line)
+            self._pipe.flush()
 
     def _read(self) -> None:
         assert self.process.stdout is not None

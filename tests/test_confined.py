@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lying_child import _LIES
-from served import Server, Visitor, serve
+from served import ROOT, Server, Visitor, serve
 from test_odd_data_files import SAME_AS_PLAIN
 from tiny_models import tiny_bert, write_data, write_model
 from tiny_project import write_project
 
-from fusion_ui.child import run_child
+from fusion_ui.child import ChildLimits, _Child, environment, run_child
 from fusion_ui.domains.columns import Preview, preview
 from fusion_ui.domains.summary import summarise
 from fusion_ui.errors import DomainError, FusionError, RecipeError, StatisticError, StoppedError
@@ -205,20 +207,40 @@ def test_a_child_that_dies_is_told_of(tmp_path: Path):
     assert read(FileLook(path)) == preview(path)
 
 
-def test_a_child_whose_parent_has_gone_ends_by_itself(tmp_path: Path):
-    """Also where foreign code holds the interpreter: the system's own clock ends it."""
+def test_the_systems_clock_ends_a_child_whose_interpreter_foreign_code_holds(tmp_path: Path):
     script = "from fusion_ui.child import answer_parent; import re\n"
     script += "answer_parent(lambda task, progress: bool(re.match('(a+)+b', 'a' * 64)))"
     (tmp_path / "stubborn_child.py").write_text(script)
-    from fusion_ui.child import ChildLimits, _Child
-
     made = ChildLimits(1.0, 1 << 30)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fusion_ui.child.environment", lambda _: {"PYTHONPATH": f"{tmp_path}:{os.environ['PYTHONPATH']}"})
+        known = environment(made)
+        patch.setattr("fusion_ui.child.environment", lambda _: known | {"PYTHONPATH": f"{tmp_path}:{ROOT}"})
         child = _Child("stubborn_child", None, made)
     assert child.process.wait(60) == -signal.SIGALRM
     child.end()
     assert child.ending().failure == made.too_long
+
+
+def test_a_child_ends_with_its_parent(tmp_path: Path):
+    (tmp_path / "long_child.py").write_text(
+        "import os, time; from pathlib import Path; from fusion_ui.child import answer_parent\n"
+        "answer_parent(lambda task, progress: (Path(task).write_text(str(os.getpid())), time.sleep(300)))"
+    )
+    parent = (
+        "import sys, time; import fusion_ui.child as c; limits = c.ChildLimits(200.0, 1 << 30)\n"
+        "known = c.environment(limits); c.environment = lambda _: known | {'PYTHONPATH': sys.argv[1]}\n"
+        "child = c._Child('long_child', sys.argv[2], limits); time.sleep(300)"
+    )
+    told, paths = tmp_path / "told", f"{tmp_path}:{ROOT}"
+    begun = subprocess.Popen([sys.executable, "-c", parent, paths, str(told)], env=os.environ | {"PYTHONPATH": paths})
+    end = time.monotonic() + 60
+    while not (told.exists() and told.read_text()):
+        assert time.monotonic() < end and begun.poll() is None
+        time.sleep(0.05)
+    child = psutil.Process(int(told.read_text()))
+    begun.kill()
+    begun.wait()
+    child.wait(20)
 
 
 @pytest.mark.parametrize("lie", [*_LIES, "endless", "silent"])

@@ -50,6 +50,14 @@ def test_what_is_accepted_is_within_the_tolerance(common, tolerance, seed):
         assert (update - exact).norm() < (3 * tolerance + 1e-6) * exact.norm()
 
 
+def test_an_error_of_two_rows_that_cancel_is_seen():
+    equations, _ = right_of(slot_with(1.0))
+    half = torch.tensor(np.random.default_rng(1).standard_normal((40, 1)))
+    right = RightSides(torch.cat([half, -half], 1), torch.cat([half, -half], 1))
+    assert [*solve_quickly(equations, right, ALPHAS, NODE_TOLERANCE)] == ALPHAS
+    assert solve_quickly(equations, right, ALPHAS, 1e-12) == {}
+
+
 def test_large_directions_cost_no_digits_and_what_does_is_refused(monkeypatch: pytest.MonkeyPatch):
     equations, right = right_of(slot_with(1e4))
     assert equations.deflation.directions.shape == (40, 1)
@@ -78,7 +86,8 @@ def test_experts_that_agree_are_left_alone():
     slot = slot_with(1.0)
     right = RightSides(*(torch.zeros(40, 6, dtype=torch.float64) for _ in range(2)))
     assert slot.equations is not None
-    assert all(not update.any() for update in solve_quickly(slot.equations, right, ALPHAS, NODE_TOLERANCE).values())
+    found = solve_quickly(slot.equations, right, ALPHAS, NODE_TOLERANCE)
+    assert [*found] == ALPHAS and not any(update.any() for update in found.values())
 
 
 @pytest.mark.parametrize("common", [1.0, 1e4], ids=["in float32", "partly in float64"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,11 @@ from pretend_gpu import pretend_gpu
 from test_single_precision import slot_with
 from tiny_models import write_data, write_experts
 
-from fusion_ui.merging import slots
+from fusion_ui.merging import placement
+from fusion_ui.merging.merge import MergedModel
+from fusion_ui.merging.placement import NO_ROOM
 from fusion_ui.merging.recipe import parse_recipe
+from fusion_ui.methods.base import Merged
 from fusion_ui.methods.regmean import RegMean
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.settings import Settings
@@ -58,30 +62,61 @@ def test_every_way_of_solving_stays_where_the_grams_are(
             (here(setting), finish(setting)),
             (setting.merge_parameter(slot), setting.merge_parameter(there)),
         ):
-            assert found.device == gpu and torch.equal(found.cpu(), expected) and same == how
+            assert torch.equal(found.cpu(), expected) and same == how
+        assert finish(setting)[0].device.type == "cpu", "what is kept for the next alpha is not kept on a GPU"
     assert slot.equations is not None and there.equations is not None
     assert measure_conditioning(there.equations, 0.9) == measure_conditioning(slot.equations, 0.9)
 
 
+@pytest.mark.parametrize("has_room", [True, False], ids=["with room", "without room"])
+def test_what_is_prepared_on_the_way_is_the_same(gpu: torch.device, monkeypatch: pytest.MonkeyPatch, has_room: bool):
+    def prepare(there: ParameterSlot) -> Callable[[Any], Merged]:
+        places.append(there.experts.device.type)
+        if there.experts.device == gpu and not has_room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return RegMean.prepare_parameter(there)
+
+    slot, places, method = slot_with(1.0), list[str](), RegMean(alpha=0.7)
+    monkeypatch.setattr(placement, "find_device", lambda: gpu)
+    tensor, treatment = placement.Placement(RegMean).prepare(slot, prepare)(method)
+    assert places == (["meta"] if has_room else ["meta", "cpu"])
+    assert torch.equal(tensor, RegMean.prepare_parameter(slot)(method)[0])
+    assert treatment.path == "eigen" and treatment.reason == ("" if has_room else NO_ROOM)
+
+
 @pytest.mark.parametrize("method", ["regmean", "diagonal_regmean", "regmean_plusplus"])
-def test_a_merge_is_the_same_and_comes_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: str):
+@pytest.mark.parametrize("has_room", [True, False], ids=["with room", "without room"])
+def test_a_merge_is_the_same_and_comes_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: str, has_room: bool
+):
     experts = []
     for i, model in enumerate(write_experts(tmp_path / "models")):
         data = write_data(model.parent / f"d{i}.csv", 40, seed=i)
         experts.append({"name": f"d{i}", "model": str(model), "calibration": {"data": str(data)}})
     recipe = parse_recipe({"method": method, "experts": experts, "statistics": {"num_examples": 20}})
 
-    def merge() -> dict[str, torch.Tensor]:
+    def merge() -> MergedModel:
         workspace = Workspace(Settings(cache_dir=tmp_path / "cache", num_threads=1))
         workspace.measure(plan := workspace.plan(recipe))
-        merged = workspace.merge(plan)
-        assert workspace.examine(plan) if method == "regmean" else True
-        return dict(merged.tensors)
+        return workspace.merge(plan)
 
     expected = merge()
+    places = list[str]()
+
+    def factor(self: NormalEquations, alpha: float) -> torch.Tensor | None:
+        places.append(self.device.type)
+        if not has_room and self.device.type != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return known_factor(self, alpha)
+
+    known_factor = NormalEquations.factor
+    monkeypatch.setattr(NormalEquations, "factor", factor)
     with pretend_gpu() as device:
-        monkeypatch.setattr(slots, "find_device", lambda: device)
+        monkeypatch.setattr(placement, "find_device", lambda: device)
         found = merge()
-    assert expected.keys() == found.keys()
-    for name, tensor in found.items():
-        assert type(tensor) is torch.Tensor and torch.equal(tensor, expected[name]), name
+    assert expected.tensors.keys() == found.tensors.keys()
+    for name, tensor in found.tensors.items():
+        assert type(tensor) is torch.Tensor and torch.equal(tensor, expected.tensors[name]), name
+    assert ("meta" in places) == (method != "diagonal_regmean")
+    solved = [treatment for treatment in found.treatments.values() if treatment.path == "cholesky"]
+    assert all((treatment.reason == NO_ROOM) != has_room for treatment in solved)

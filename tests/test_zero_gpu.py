@@ -54,6 +54,9 @@ def found(space: Path) -> dict[str, Any]:
     return json.loads((space / "found.json").read_text())
 
 
+OF_THE_SERVER = ("Merging", "Waiting for a GPU", "Starting on the GPU", "Up to date")
+
+
 def test_the_server_touches_no_cuda_whatever_torch_says_it_has(found: dict[str, Any]):
     assert found["spaces_first"] and found["page"]
     assert found["torch_says"] is True and found["device"] == "cpu"
@@ -66,7 +69,7 @@ def test_a_state_is_computed_in_a_child_and_found_by_the_server(found: dict[str,
     assert (first["lent"], first["given_back"], first["error"]) == (1, 1, "")
     assert first["computed_in_server"] == []
     assert first["statuses"][1] == "Waiting for a GPU" and first["statuses"][-1] == "Up to date"
-    assert any("Gram matrices" in status for status in first["statuses"]), "the child tells how far it is"
+    assert {*first["statuses"]} - {*OF_THE_SERVER}, "the child tells how far it is"
     assert found["duration"] == "20"
     # The same numbers, computed here and with nothing of the other's.
     project = write_project(tmp_path, 2)
@@ -93,7 +96,8 @@ def test_gradients_are_computed_in_a_child_of_a_server_that_is_busy(found: dict[
 
 @pytest.mark.parametrize("which", ["again", "restarted"])
 def test_no_gpu_is_asked_for_where_all_numbers_are_known(found: dict[str, Any], which: str):
-    assert found[which]["statuses"] == ["Merging", "Up to date"]
+    statuses = found[which]["statuses"]
+    assert (statuses[0], statuses[-1]) == ("Merging", "Up to date") and not {*OF_THE_SERVER[1:3]} & {*statuses}
     assert found[which]["lent"] == 1 and found["draws_known"]
 
 

@@ -149,7 +149,7 @@ def _examine_one(
         num_cut=treatment.num_cut,
         conditioning=conditioning,
         movement=measure_movement(slot, tensor),
-        effect=measure_movement(slot, tensor, equations.diagonals.sum(0).sqrt().cpu()) if equations else None,
+        effect=measure_movement(slot, tensor, equations.diagonals.sum(0).sqrt()) if equations else None,
         interference=measure_interference(slot),
     )
 

@@ -14,6 +14,7 @@ from fusion_ui.checkpoints.tensors import StoreTensor
 from fusion_ui.errors import MergeError
 from fusion_ui.merging.finiteness import is_finite
 from fusion_ui.merging.layer_scaling import LayerScaling, scale_update
+from fusion_ui.merging.placement import Placement
 from fusion_ui.merging.rules import NO_RULES, ParameterRules
 from fusion_ui.merging.slots import SlotSource
 from fusion_ui.methods.base import Merged, MergeMethod
@@ -78,13 +79,17 @@ def merge_each(
     for name, tensor in fixed.items():
         store(name, tensor)
     total, factors = len(source.experts[0].tensors.names), _factors(source, layer_scaling)
+    placement = Placement(type(method))
     for slot in source.slots():  # not in enumerate(), which would hold on to the slot before
         done = len(treatments)
         progress.report(done / total, f"Merging, {done} of {total} tensors")
         rule = rules.find(slot.name)
         with progress.turn():
-            merged = rules.keep(rule, slot) if rule.is_kept else rule.note(_merge_slot(rule.adapt(method), slot))
-            merged = merged if rule.is_kept else _scale(source, slot.name, merged, factors)
+            if rule.is_kept:
+                merged = rules.keep(rule, slot)
+            else:
+                merged = rule.note(_merge_slot(rule.adapt(method), slot, placement))
+                merged = _scale(source, slot.name, merged, factors)
             for name, (tensor, treatment) in _as_stored(source, slot.name, merged).items():
                 store(name, tensor)
                 source.keep(name, tensor)
@@ -114,13 +119,15 @@ class PreparedMerge:
         self._fixed = _fixed(source)
         self._kept: dict[tuple[object, ...], Merged] = {}
         self._finish: dict[str, Callable[[Any], Merged]] = {}
-        total = len(source.names)
+        total, placement = len(source.names), Placement(kind)
         for slot in source.slots():
             done = len(self._finish)
             progress.report(done / total, f"Factorising, {done} of {total} tensors")
             with progress.turn():
                 rule = rules.find(slot.name)
-                self._finish[slot.name] = _prepare_slot(kind, slot, [rule.adapt(method) for method in settings])
+                self._finish[slot.name] = _prepare_slot(
+                    kind, slot, [rule.adapt(method) for method in settings], placement
+                )
             del slot
 
     def merge(
@@ -158,33 +165,19 @@ def _fixed(source: SlotSource) -> tuple[dict[str, Tensor], dict[str, Treatment]]
     return constants | head, treatments
 
 
-def _merge_slot(method: MergeMethod, slot: ParameterSlot) -> Merged:
+def _merge_slot(method: MergeMethod, slot: ParameterSlot, placement: Placement) -> Merged:
     if method.needs_base and slot.base is None:
         return _without_base(slot)
-    return _bring_back(method.merge_parameter(_place(slot)))
+    return placement.merge(slot, method.merge_parameter)
 
 
 def _prepare_slot(
-    kind: type[MergeMethod], slot: ParameterSlot, settings: Sequence[MergeMethod]
+    kind: type[MergeMethod], slot: ParameterSlot, settings: Sequence[MergeMethod], placement: Placement
 ) -> Callable[[Any], Merged]:
     if kind.needs_base and slot.base is None:
         mean = _without_base(slot)
         return lambda method: mean
-    finish = kind.prepare_parameter(_place(slot), settings)
-    return lambda method: _bring_back(finish(method))
-
-
-def _place(slot: ParameterSlot) -> ParameterSlot:
-    """The experts' weights where their equations are solved; other slots stay on the CPU."""
-    if slot.equations is None or slot.equations.device == slot.experts.device:
-        return slot
-    device, experts = slot.equations.device, slot.experts
-    is_same = experts.stride(0) == 0  # in every expert, which stays one copy
-    return replace(slot, experts=experts[0].to(device).expand_as(experts) if is_same else experts.to(device))
-
-
-def _bring_back(merged: Merged) -> Merged:
-    return merged[0].cpu(), merged[1]
+    return placement.prepare(slot, lambda placed: kind.prepare_parameter(placed, settings))
 
 
 def _without_base(slot: ParameterSlot) -> Merged:

@@ -11,7 +11,6 @@ from fusion_ui.checkpoints.base import match_base
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.layouts import is_linear_weight, is_stored_transposed
-from fusion_ui.devices import find_device
 from fusion_ui.errors import MergeError, StatisticError
 from fusion_ui.merging.finiteness import check_tensor, is_finite
 from fusion_ui.merging.labels import Heads, LabelSpace
@@ -240,9 +239,8 @@ class SlotSource:
                     f"The statistics of {expert.name} have entries for {name} that are not finite numbers. "
                     "Measure them again with `fusion-ui stats`."
                 )
-        device = find_device()
         return NormalEquations(
-            grams=tuple(gram.to(device) for gram in grams),
+            grams=grams,
             num_rows=tuple(statistic.inputs[name].num_rows for statistic in measured),
             weights=self.weights,
             rounding=STORED_GRAM_ROUNDING,

@@ -33,6 +33,7 @@ class MergeMethod(ABC):
         num_experts: how few and how many experts it merges; None for any number.
         keeps_identical: a merge of identical experts is that expert, whatever the parameters. False where a method
             scales or trims task vectors, and so may end before or beyond the experts.
+        factorises: it solves the normal equations of its slots, which is then done on a GPU where there is one.
         color: its colour in every figure, from a palette that is safe for colour-blind people.
     """
 
@@ -45,6 +46,7 @@ class MergeMethod(ABC):
     needs_base: ClassVar[bool] = False
     num_experts: ClassVar[tuple[int, int | None]] = (1, None)
     keeps_identical: ClassVar[bool] = True
+    factorises: ClassVar[bool] = False
     color: ClassVar[str]
 
     def __post_init__(self) -> None:

@@ -38,6 +38,7 @@ class RegMean(MergeMethod):
     paper: ClassVar = "https://openreview.net/forum?id=FCnohuR6AnM"
     formula: ClassVar = "W = (sum_i c_i G~_i)^-1 sum_i c_i G~_i W_i,  G~_i = alpha G_i + (1 - alpha) diag(G_i)"
     requires: ClassVar = frozenset({StatisticKind.GRAM})
+    factorises: ClassVar = True
     color: ClassVar = "#4c6ef5"
 
     alpha: Annotated[float, ALPHA] = 0.9

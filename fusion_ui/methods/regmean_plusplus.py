@@ -23,6 +23,7 @@ class RegMeanPlusPlus(SequentialMethod):
     title: ClassVar = "RegMean++"
     paper: ClassVar = "https://arxiv.org/abs/2508.03121"
     formula: ClassVar = "as RegMean, with G_i = X_i^T X_i of X_i^(l) = f_merged^(l-1)(X_i^(l-1)) in place of f_i^(l-1)"
+    factorises: ClassVar = True
     color: ClassVar = "#485abd"
 
     alpha: Annotated[float, ALPHA] = 0.9

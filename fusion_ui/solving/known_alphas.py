@@ -60,12 +60,13 @@ def solve_known(
         return equations.factorise(mean, deltas).solve
     right = equations.right_sides(deltas)
     updates = _solve_nodes(equations, solved, right) if is_interpolated else _solve_each(equations, solved, right)
-    found = {alpha: update.to(mean.dtype) for alpha, update in updates.items() if update is not None}
+    found = {alpha: update.to(mean.dtype).cpu() for alpha, update in updates.items() if update is not None}
     if len(found) < len(solved):  # the report then says "eigen"
         return equations.factorise(mean, deltas).solve
     interpolated = frozenset(wanted if is_interpolated else ())
-    stacked = torch.stack([*found.values()]) if found else mean[None][:0]
-    return KnownSolutions(tuple(found), stacked, mean, equations.solve_diagonal(mean, deltas), interpolated).solve
+    kept, (at_zero, treatment) = mean.cpu(), equations.solve_diagonal(mean, deltas)
+    stacked = torch.stack([*found.values()]) if found else kept[None][:0]
+    return KnownSolutions(tuple(found), stacked, kept, (at_zero.cpu(), treatment), interpolated).solve
 
 
 def _solve_each(equations: NormalEquations, alphas: Sequence[float], right: RightSides) -> dict[float, Tensor | None]:
@@ -149,5 +150,5 @@ class KnownSolutions:
             raise KeyError(alpha)
         if not self.interpolated:
             return self.mean + self.updates[self.alphas.index(alpha)], Treatment("cholesky", num_dead=num_dead)
-        shares = torch.tensor(node_shares(self.alphas, alpha), dtype=self.mean.dtype, device=self.mean.device)
+        shares = torch.tensor(node_shares(self.alphas, alpha), dtype=self.mean.dtype)
         return self.mean + torch.tensordot(shares, self.updates, 1), Treatment("interpolated", num_dead=num_dead)

@@ -148,8 +148,8 @@ class NormalEquations:
 
     @cached_property
     def basis(self) -> Float[Tensor, "n n"]:
-        """D^-1/2 Q in the dtype of the result."""
-        return (self.spectrum[1] * self.scale[:, None]).to(self.dtype)
+        """D^-1/2 Q in the dtype of the result, on the CPU: it is kept."""
+        return (self.spectrum[1] * self.scale[:, None]).to(self.dtype).cpu()
 
     @cached_property
     def _known_factors(self) -> dict[tuple[float, torch.dtype], Tensor]:
@@ -180,16 +180,19 @@ class NormalEquations:
         return (torch.cholesky_solve(right.at(alpha), factor) * self.scale[:, None]).T
 
     def factorise(self, mean: Float[Tensor, "out n"], deltas: Float[Tensor, "expert out n"]) -> FactorisedEquations:
-        """The costly half: everything that does not depend on alpha. Pays for itself from a few alphas on."""
+        """The costly half: everything that does not depend on alpha. Pays for itself from a few alphas on.
+
+        What comes of it lies on the CPU, wherever the Grams do: it is kept for the whole model, and the rest is cheap.
+        """
         values, vectors = self.spectrum
         right = self.right_sides(deltas)
         return FactorisedEquations(
-            values=values,
+            values=values.cpu(),
             cutoff=len(values) ** 0.5 * self.rounding * values[-1].item(),
             basis=self.basis,
-            full=(vectors.T @ right.full).to(self.dtype),
-            diagonal=(vectors.T @ right.diagonal).to(self.dtype),
-            mean=mean.T.to(self.dtype).contiguous(),
+            full=(vectors.T @ right.full).to(self.dtype).cpu(),
+            diagonal=(vectors.T @ right.diagonal).to(self.dtype).cpu(),
+            mean=mean.T.to(self.dtype).contiguous().cpu(),
             num_dead=self.num_dead,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from jaxtyping import Float
@@ -128,9 +128,7 @@ class GramCollector:
     """Forward pre-hooks on linear layers, and the sums that they fill."""
 
     def __init__(self, modules: Mapping[str, tuple[nn.Module, bool]], input_sums: bool = False) -> None:
-        # Every pass has as many, so that sums repeat to the bit. In one without a crew, torch's threads, which wait at
-        # work for a while, would hold up as many of BLAS.
-        set_num_threads(max(1, torch.get_num_threads() // MAX_WORKERS))
+        set_num_threads(_count_threads())
         self.modules, self.input_sums = modules, input_sums
         self.sums: dict[str, _Sum] = {}
         self.leader_of: dict[str, str] = {}
@@ -228,6 +226,15 @@ class GramCollector:
                 continue
             inputs[name] = LinearInput(leader, num_rows, is_transposed, reason)
         return {name: grams[name] for name in counted}, inputs
+
+
+@cache
+def _count_threads() -> int:
+    """Of BLAS in every pass, so that sums repeat to the bit; settled by the first.
+
+    In a pass without a crew, torch's threads, which wait at work for a while, would hold up as many of BLAS.
+    """
+    return max(1, torch.get_num_threads() // MAX_WORKERS)
 
 
 class _Hooks:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub import HubModel, search_models
 from fusion_ui.sources.local import is_directory
 from fusion_ui.tasks import find_task
+from fusion_ui.ui.line import Line
 from fusion_ui.ui.placing import take_awaited
 from fusion_ui.ui.quota import new_place, remove_unused
 from fusion_ui.ui.request import renew_request
@@ -44,8 +46,12 @@ from fusion_ui.ui.session import Session
 from fusion_ui.ui.sessions import Sessions
 from fusion_ui.workspace import Workspace
 
-MAX_LOOK_SECONDS, LOOK_FILE_BYTES = 60.0, 1 << 16
-"""For what is looked at before it is taken: how long, and what of any file it may write."""
+MAX_LOOK_SECONDS, MAX_LOOK_BYTES, LOOK_FILE_BYTES = 60.0, 2 << 30, 1 << 16
+"""For what is looked at before it is taken: how long, in how much memory, and what of any file it may write."""
+MAX_TAKE_SECONDS = 600.0
+"""For what is taken from a file or a data set of the hub."""
+WRITTEN_FOR_READ = 16
+"""How much larger than a file the texts in it may be: Parquet and .gz are packed."""
 
 
 class Bringing:
@@ -53,6 +59,8 @@ class Bringing:
 
     def __init__(self, workspace: Workspace, sessions: Sessions, demo: Project) -> None:
         self.workspace, self.sessions, self.demo = workspace, sessions, demo
+        settings = workspace.settings
+        self._readers = Line(settings.max_jobs, settings.max_long_jobs, settings.max_waiting)
 
     def choose(self, session_id: str | None, name: str) -> Project:
         """Show the demo, or the visitor's own project."""
@@ -78,8 +86,9 @@ class Bringing:
         with ExitStack() as stack:
             if files:
                 stack.enter_context(self.sessions.quota.taking(session_id, files))
-                # Files get a second name there, which takes no room; a zip is unpacked.
-                room = self._find_room(session_id, [file for file in files if file.lower().endswith(".zip")])
+                # Files get a second name there, which takes no room; a zip is unpacked to nobody knows how much.
+                zips = [file for file in files if file.lower().endswith(".zip")]
+                room = stack.enter_context(self._reserve(session_id, zips, math.inf if zips else 0))
                 place = stack.enter_context(new_place(self.sessions.folder_of(session), "models"))
                 room += sum(Path(file).stat().st_size for file in files if not file.lower().endswith(".zip"))
                 work = partial(receive_model, files, name, place, settings, room=room)
@@ -137,17 +146,27 @@ class Bringing:
         with session.fetching(Job(work, Progress)) as job:
             return (yield from self.workspace.jobs.record("bring", session.number, job.follow()))
 
-    def _find_room(self, session_id: str | None, files: Sequence[str | Path]) -> int:
-        """Bytes that the visitor may still bring; raises `SourceError` where files would take more in its folder."""
+    @contextmanager
+    def _reserve(self, session_id: str | None, files: Sequence[str | Path], times: float) -> Iterator[int]:
+        """Bytes that files may take in the visitor's folder, held for them while inside.
+
+        Args:
+            times: how much more than the files themselves may come of them.
+
+        Raises:
+            SourceError: less is left than they are themselves.
+        """
         quota, most = self.sessions.quota, self.workspace.settings.max_session_bytes
         new = sum(Path(file).stat().st_size for file in files)
-        room = quota.find_room(quota.key_of(session_id), new, most)
-        if new > room:
-            raise SourceError(
-                f"This takes {format_bytes(new)}, and of the {format_bytes(most)} that one visitor may bring "
-                f"{format_bytes(max(room, 0))} are left. Remove something, or bring a smaller file."
-            )
-        return max(room, 0)
+        at_most = math.inf if math.isinf(times) else times * new
+        with quota.reserve(quota.key_of(session_id), new, most, at_most) as room:
+            if new > room:
+                raise SourceError(
+                    f"This takes {format_bytes(new)}, and of the {format_bytes(most)} that one visitor may bring "
+                    f"{format_bytes(max(room, 0))} are left. Remove something, wait until what you add is there, or "
+                    "bring a smaller file."
+                )
+            yield max(0, int(min(room, max(new, at_most))))
 
     def _read(self, session: Session, reading: Reading[Any], room: int | None = None) -> Iterator[Any]:
         """What a reading finds, in a child process where the visitor is a stranger; progress before.
@@ -158,9 +177,15 @@ class Bringing:
         settings = self.workspace.settings
         if settings.allows_folders:
             return (yield from self._follow(session, lambda _: reading.read()))
-        seconds = settings.max_job_seconds if room is not None else min(MAX_LOOK_SECONDS, settings.max_job_seconds)
-        work = partial(read_confined, reading, seconds, settings.max_worker_bytes, room or LOOK_FILE_BYTES)
-        return (yield from self._follow(session, work))
+        is_look = room is None
+        seconds = min(settings.max_job_seconds, MAX_LOOK_SECONDS if is_look else MAX_TAKE_SECONDS)
+        memory = min(settings.max_worker_bytes, MAX_LOOK_BYTES) if is_look else settings.max_worker_bytes
+        work = partial(read_confined, reading, seconds, memory, LOOK_FILE_BYTES if room is None else room)
+        with self._readers.join(session.person) as place:  # so many children at once, and so many of one visitor
+            with session.fetching(place):
+                for sentence in place.wait():
+                    yield 0.0, sentence
+            return (yield from self._follow(session, work))
 
     def summarise(
         self, session_id: str | None, where: DataPlace, columns: Columns
@@ -196,8 +221,8 @@ class Bringing:
         with (
             self.sessions.quota.taking(session_id, files),
             new_place(self.sessions.folder_of(session), "domains") as place,
+            self._reserve(session_id, files, WRITTEN_FOR_READ if files else math.inf) as room,
         ):
-            room = self._find_room(session_id, files)
             reading = DomainWriting(session.own, where, _clean(name), columns, place, cache, metric, threshold)
             found: WrittenDomain = yield from self._read(session, reading, room)
             own = join_domain(session.own, found.domain)
@@ -216,8 +241,7 @@ class Bringing:
         if not expert:
             raise RecipeError("Choose the model that the statistics were measured on.")
         folder = self.sessions.folder_of(session) / "statistics"
-        with self.sessions.quota.taking(session_id, [path]):
-            room = self._find_room(session_id, [path])
+        with self.sessions.quota.taking(session_id, [path]), self._reserve(session_id, [path], 1) as room:
             yield from self._read(session, StatisticsCheck(session.own, str(expert), Path(path)), room)
             own = copy_statistics(session.own, str(expert), Path(path), folder)
         self._change(session, own)

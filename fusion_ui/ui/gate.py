@@ -7,6 +7,7 @@ them (`ui.owners`), and nobody else's request comes through. What the page does 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
@@ -92,7 +93,8 @@ class Gate:
             self._check_upload(query, key)
         elif path.rstrip("/") == f"{API}upload":
             self._check_upload(query, key)
-            return self._count(scope, receive, key, stack), _note(send, lambda paths: self._add_files(paths, key))
+            counted = await asyncio.to_thread(self._count, scope, receive, key, stack)  # it looks through folders
+            return counted, _note(send, lambda paths: self._add_files(paths, key))
         elif scope["method"] == "POST" and CALLS.fullmatch(path):
             body = await _read(receive, self.settings.max_request_bytes)
             self._check_call(body, key)
@@ -150,12 +152,12 @@ class Gate:
         """
         said = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         told = int(said) if said.isdigit() else None
-        room = self.quota.find_room(key, told or 1, self.settings.max_session_bytes)
+        most = self.settings.max_session_bytes
+        room = stack.enter_context(self.quota.reserve(key, told or 1, most, 0 if told is not None else most))
         existing = next(parent for parent in (self.uploads, *self.uploads.parents) if parent.exists())
         free = shutil.disk_usage(existing).free - self.settings.min_free_bytes
         if (told or 0) > min(room, free):
             raise Refusal(413, _too_much(room, free))
-        stack.enter_context(self.quota.coming(key, max(room, 0) if told is None else told))
         came = 0
 
         async def counted() -> Message:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from contextlib import suppress
@@ -35,8 +34,7 @@ class Janitor:
     def make_round(self) -> None:
         """Remove what nobody needs any more."""
         self._sessions.end_idle()
-        for path in self._owners.let_go(RETURN_SECONDS, FIRST_SECONDS):
-            shutil.rmtree(path.parent, ignore_errors=True)  # gradio gives each content a directory
+        self._owners.let_go(RETURN_SECONDS, FIRST_SECONDS)
         self._remove_temporary()
 
     def _remove_temporary(self) -> None:

@@ -7,22 +7,27 @@ it begins is as safe as its session's id, and out of reach of what has a key.
 
 from __future__ import annotations
 
+import errno
+import logging
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+LOGGER = logging.getLogger("fusion_ui")
 MAX_NAMES = 20_000
 """Names remembered of each kind; those of sessions that live are never forgotten."""
 
 
 @dataclass
 class _File:
-    """An upload: whose it is, who of them is done with it, and when it came or was asked for last."""
+    """An upload: whose it is, who of them takes it now or is done with it, and when it came or was asked for last."""
 
     keys: set[str] = field(default_factory=set)
+    num_taking: Counter[str] = field(default_factory=Counter)
     released: set[str] = field(default_factory=set)
     used: float = field(default_factory=time.monotonic)
 
@@ -91,26 +96,35 @@ class Owners:
         with self._lock:
             return [path for path, file in self._files.items() if key in file.keys]
 
-    def release(self, paths: Iterable[Path], key: str) -> None:
-        """This key is done with files, which may go when there is need of room."""
+    @contextmanager
+    def taking(self, paths: Iterable[Path], key: str) -> Iterator[None]:
+        """While inside, this key reads files; afterwards it is done with them, and they may go where room is needed."""
+        named = [path.resolve() for path in paths]
         with self._lock:
-            for file in filter(None, (self._files.get(path.resolve()) for path in paths)):
-                file.released.add(key)
+            files = [file for file in map(self._files.get, named) if file is not None]
+            for file in files:
+                file.num_taking[key] += 1
+                file.released.discard(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for file in files:
+                    file.num_taking[key] -= 1
+                    if not file.num_taking[key]:
+                        file.released.add(key)
 
     def drop_released(self, key: str) -> list[Path]:
-        """Forget that files are this key's that it is done with, and name those that are now nobody's."""
+        """Remove, and name, the files that this key is done with and that are nobody else's."""
         with self._lock:
             for file in self._files.values():
                 if key in file.released:
                     file.keys.discard(key)
                     file.released.discard(key)
-            left = [path for path, file in self._files.items() if not file.keys]
-            for path in left:
-                del self._files[path]
-        return left
+            return self._remove([path for path, file in self._files.items() if not file.keys])
 
     def let_go(self, after_leaving: float, before_coming: float) -> list[Path]:
-        """Forget, and name, the files whose owners have no session.
+        """Remove, and name, the files whose owners have no session.
 
         Args:
             after_leaving: seconds that a file stays, since it was used last, once its owner's last session has ended.
@@ -127,9 +141,19 @@ class Owners:
                 if not file.keys & present
                 and now - file.used > (after_leaving if file.keys <= known else before_coming)
             ]
-            for path in left:
-                del self._files[path]
-        return left
+            return self._remove(left)
+
+    def _remove(self, paths: list[Path]) -> list[Path]:
+        """Forget files and unlink them at once, before the same comes again. Whoever calls it holds the lock."""
+        for path in paths:
+            del self._files[path]
+            try:
+                path.unlink(missing_ok=True)
+                path.parent.rmdir()  # one for each content, where the same may lie under other names
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                    LOGGER.warning("an upload could not be removed: %s", error.strerror)
+        return paths
 
     def _forget_oldest(self, names: OrderedDict[str, str]) -> None:
         live = set(self._live_sessions())

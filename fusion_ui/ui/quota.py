@@ -6,6 +6,7 @@ that nothing more is asked of, stay for as long as there is room, and are the fi
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from fusion_ui.projects.project import SPLITS, Project
 from fusion_ui.ui.owners import Owners
+
+LEAST_BYTES = 4096
+"""What the smallest file takes of a disk."""
 
 
 class Quota:
@@ -29,56 +33,60 @@ class Quota:
         self._owners, self._folder_of = owners, folder_of
         self._folders: dict[str, set[Path]] = {}
         self._coming: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock, self._reserving = threading.Lock(), threading.Lock()
 
     def key_of(self, session_id: str | None) -> str:
         """Whose the session is."""
         return self._owners.owner_of("session", session_id or "") or ""
 
     def num_bytes_of(self, key: str) -> int:
-        """What lies on the disk for this visitor, and what it is sending."""
+        """What lies on the disk for this visitor, and what is on its way there."""
         named = [self._folder_of(name) for name in self._owners.sessions_of(key)]
         with self._lock:
             # A session's folder outlives it by a moment, and counts until it has gone.
-            folders = {folder for folder in (*named, *self._folders.get(key, ())) if folder and folder.exists()}
-            self._folders[key] = folders
-            coming = self._coming[key]
-        places = [*self._owners.files_of(key), *(path for folder in folders for path in folder.rglob("*"))]
+            folders = {folder for folder in (*named, *self._folders.pop(key, ())) if folder and folder.exists()}
+            if folders:
+                self._folders[key] = folders
+            coming = self._coming.get(key, 0)
+        # Not `rglob`, which fails where a folder goes meanwhile.
+        within = (Path(at, name) for folder in folders for at, _, names in os.walk(folder) for name in names)
         sizes: dict[tuple[int, int], int] = {}
-        for path in places:
+        for path in (*self._owners.files_of(key), *within):
             with suppress(OSError):  # it has gone just now
                 status = path.lstat()
-                if not path.is_dir():
-                    sizes[status.st_dev, status.st_ino] = status.st_size
+                sizes[status.st_dev, status.st_ino] = max(status.st_size, LEAST_BYTES)
         return sum(sizes.values()) + coming
 
-    def find_room(self, key: str, wanted: int, most: int) -> int:
-        """Bytes that are left of `most`. Where `wanted` are not, uploads that are done with go."""
-        room = most - self.num_bytes_of(key)
-        if room < wanted:
-            for path in self._owners.drop_released(key):
-                shutil.rmtree(path.parent, ignore_errors=True)  # gradio gives each content a directory
-            room = most - self.num_bytes_of(key)
-        return room
-
     @contextmanager
-    def coming(self, key: str, num_bytes: int) -> Iterator[None]:
-        """While inside, so much is on its way from this visitor and has no place in its files yet."""
-        with self._lock:
-            self._coming[key] += num_bytes
+    def reserve(self, key: str, wanted: int, most: int, at_most: float = 0) -> Iterator[int]:
+        """Bytes that are left of `most` for something that is on its way; while inside, they are held for it.
+
+        Where `wanted` are not left, uploads that are done with go.
+
+        Args:
+            at_most: held where so many are left, though fewer may be needed.
+        """
+        with self._reserving:
+            room = most - self.num_bytes_of(key)
+            if room < wanted:
+                self._owners.drop_released(key)  # what stays, as somebody else's, is this visitor's no more either
+                room = most - self.num_bytes_of(key)
+            held = max(0, int(min(room, max(wanted, at_most))))
+            with self._lock:
+                self._coming[key] += held
         try:
-            yield
+            yield room
         finally:
             with self._lock:
-                self._coming[key] -= num_bytes
+                self._coming[key] -= held
+                if not self._coming[key]:
+                    del self._coming[key]
 
     @contextmanager
     def taking(self, session_id: str | None, files: Iterable[str | Path]) -> Iterator[None]:
         """Uploads that are taken inside, or refused; afterwards nothing more is asked of them."""
-        try:
+        with self._owners.taking(map(Path, files), self.key_of(session_id)):
             yield
-        finally:
-            self._owners.release(map(Path, files), self.key_of(session_id))
 
 
 @contextmanager

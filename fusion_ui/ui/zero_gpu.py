@@ -25,7 +25,7 @@ from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import Settings
 from fusion_ui.tasks import load_model
-from fusion_ui.ui.comparison import checkpoints_of, compare, project_evaluation
+from fusion_ui.ui.comparison import Comparison, checkpoints_of, compare, project_evaluation
 from fusion_ui.ui.curve import family_of
 from fusion_ui.ui.curve_choice import CurveChoice
 from fusion_ui.ui.rehearsing import Rehearsals, Rehearsed, describe_end, rehearse
@@ -142,8 +142,8 @@ class LentGpu(Rehearsals):
             MergeError: the child said what is wrong.
             StoppedError: `progress` was stopped; the child stops at its next step.
         """
-        if not self.is_due(project, request):
-            return
+        if not self.is_due(project, request) and not self._compare(project, request).unmeasured(self._workspace):
+            return  # nor were its statistics trimmed away since
         if not self._is_known(project, request):
             yield from self._borrow(project, request, None, progress)
         self._remember(_key(project, request))
@@ -180,9 +180,12 @@ class LentGpu(Rehearsals):
         """True if an earlier server left all numbers of the demo; what a stranger brought is not read before."""
         if project != self._demo:
             return False
-        evaluation = self._evaluation(project, "report", request.metric)
-        comparison = compare(self._workspace, project, request, evaluation)
+        comparison = self._compare(project, request)
         return all(candidate.is_known(comparison.evaluation) for candidate in comparison.candidates)
+
+    def _compare(self, project: Project, request: FuseRequest) -> Comparison:
+        evaluation = self._evaluation(project, "report", request.metric)
+        return compare(self._workspace, project, request, evaluation)
 
 
 def _key(project: Project, request: FuseRequest) -> Rehearsed:
