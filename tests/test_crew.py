@@ -92,7 +92,7 @@ def test_a_crew_stops_between_steps():
     texts = [EncodedText(ids) for ids in TOKENS]
     with pytest.raises(StoppedError):
         accumulate_grams(model, list(make_batches(texts, range(len(texts)), 0, 30)), False, progress, num_workers=2)
-    assert len(done) == 2
+    assert len(done) in (1, 2), "one of the two may see it before it begins"
 
 
 def test_a_placed_model_is_never_shared():

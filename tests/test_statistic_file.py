@@ -127,6 +127,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "an input is a number": lambda path: rewrite(path, lambda _, m: m.update(inputs='{"query.weight": 1}')),
     "an input without its Gram": lambda path: rewrite(path, lambda t, _: t.update(other=t.pop("query.weight"))),
     "a Gram of no rows": lambda path: rewrite(path, change_input("query.weight", num_rows=0)),
+    "rows are no number": lambda path: rewrite(path, change_input("query.weight", num_rows={"\n": 1})),
+    "a setting of another type": lambda path: rewrite(path, lambda _, m: m.update(settings='{"num_examples": "9"}')),
     "no triangle": lambda path: rewrite(path, lambda t, _: t.update({"query.weight": torch.ones(4)})),
 }
 
@@ -136,8 +138,9 @@ def test_damaged_and_foreign_files_are_refused_by_name(tmp_path: Path, damage: C
     path = tmp_path / "gram.safetensors"
     write_statistic(path, make_gram())
     damage(path)
-    with pytest.raises(StatisticError, match=r"gram\.safetensors"):
+    with pytest.raises(StatisticError, match=r"gram\.safetensors") as refused:
         read_statistic(path)
+    assert str(refused.value).isprintable()
 
 
 @pytest.fixture(scope="module")

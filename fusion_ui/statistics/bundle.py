@@ -15,12 +15,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fusion_ui.errors import StatisticError
+from fusion_ui.errors import StatisticError, first_line
 from fusion_ui.sources.files import replace_file
+from fusion_ui.sources.upload import shown
 from fusion_ui.statistics.statistic import LinearInput, Statistic, StatisticKind, StatisticSettings
 
 FORMAT = "fusion-ui statistic 1"
@@ -28,6 +30,8 @@ EXTENDED_FORMAT = "fusion-ui statistic 2"
 """Of files that hold what the first format does not know. All others stay readable by every version."""
 COUNTS = "token counts of "
 """Begins the key of a tensor of token counts; what follows is the name of the embedding."""
+
+_INPUTS, _SETTINGS = TypeAdapter(dict[str, LinearInput]), TypeAdapter(StatisticSettings)
 
 
 def write_statistic(path: Path, statistic: Statistic) -> None:
@@ -71,7 +75,7 @@ def read_statistic(path: Path) -> Statistic:
         kind = StatisticKind(metadata["kind"])
         is_diagonal = bool(json.loads(metadata.get("is_diagonal", "false")))
         tensors = _StoredTensors(path, _layout(kind, is_diagonal))
-        inputs = {name: LinearInput(**entry) for name, entry in dict(json.loads(metadata["inputs"])).items()}
+        inputs = _INPUTS.validate_json(metadata["inputs"], strict=True)
         for name, entry in inputs.items():
             if entry.tensor and (entry.tensor not in tensors or entry.num_rows < 1):
                 raise ValueError(f"{name} has no Gram matrix of at least one row")
@@ -79,7 +83,7 @@ def read_statistic(path: Path) -> Statistic:
             kind=kind,
             checkpoint=metadata["checkpoint"],
             domain=metadata["domain"],
-            settings=StatisticSettings(**json.loads(metadata["settings"])),
+            settings=_read_settings(metadata["settings"]),
             num_examples=int(metadata["num_examples"]),
             num_tokens=int(metadata["num_tokens"]),
             tensors=tensors,
@@ -87,8 +91,18 @@ def read_statistic(path: Path) -> Statistic:
             is_diagonal=is_diagonal,
             token_counts={key.removeprefix(COUNTS): counts for key, counts in extras.items()},
         )
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{' '.join(map(str, first['loc']))}: {first['msg']}"
+        raise StatisticError(f"The statistics file {path} is damaged: {shown(what)}. Make it again.") from None
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise StatisticError(f"The statistics file {path} is damaged: {error}. Make it again.") from None
+        what = shown(first_line(error)).rstrip(".")
+        raise StatisticError(f"The statistics file {path} is damaged: {what}. Make it again.") from None
+
+
+def _read_settings(text: str) -> StatisticSettings:
+    _SETTINGS.validate_json(text, strict=True)
+    return StatisticSettings(**json.loads(text))  # which refuses what it does not know
 
 
 def gram_side(statistic: Statistic, key: str) -> int:
