@@ -28,7 +28,6 @@ from fusion_ui.projects.confined import (
     StatisticsCheck,
     Summary,
     WrittenDomain,
-    read_confined,
 )
 from fusion_ui.projects.data import Columns, DataPlace
 from fusion_ui.projects.fetching import check_addition, fetch_model, receive_model
@@ -38,18 +37,14 @@ from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub import HubModel, search_models
 from fusion_ui.sources.local import is_directory
 from fusion_ui.tasks import find_task
-from fusion_ui.ui.line import Line
 from fusion_ui.ui.placing import take_awaited
 from fusion_ui.ui.quota import new_place, remove_unused
+from fusion_ui.ui.readers import Readers
 from fusion_ui.ui.request import renew_request
 from fusion_ui.ui.session import Session
 from fusion_ui.ui.sessions import Sessions
 from fusion_ui.workspace import Workspace
 
-MAX_LOOK_SECONDS, MAX_LOOK_BYTES, LOOK_FILE_BYTES = 60.0, 2 << 30, 1 << 16
-"""For what is looked at before it is taken: how long, in how much memory, and what of any file it may write."""
-MAX_TAKE_SECONDS = 600.0
-"""For what is taken from a file or a data set of the hub."""
 WRITTEN_FOR_READ = 16
 """How much larger than a file the texts in it may be: Parquet and .gz are packed."""
 
@@ -59,8 +54,7 @@ class Bringing:
 
     def __init__(self, workspace: Workspace, sessions: Sessions, demo: Project) -> None:
         self.workspace, self.sessions, self.demo = workspace, sessions, demo
-        settings = workspace.settings
-        self._readers = Line(settings.max_jobs, settings.max_long_jobs, settings.max_waiting)
+        self._readers = Readers(workspace.settings)
 
     def choose(self, session_id: str | None, name: str) -> Project:
         """Show the demo, or the visitor's own project."""
@@ -169,23 +163,7 @@ class Bringing:
             yield max(0, int(min(room, max(new, at_most))))
 
     def _read(self, session: Session, reading: Reading[Any], room: int | None = None) -> Iterator[Any]:
-        """What a reading finds, in a child process where the visitor is a stranger; progress before.
-
-        Args:
-            room: bytes that it may write; None for what is looked at before it is taken.
-        """
-        settings = self.workspace.settings
-        if settings.allows_folders:
-            return (yield from self._follow(session, lambda _: reading.read()))
-        is_look = room is None
-        seconds = min(settings.max_job_seconds, MAX_LOOK_SECONDS if is_look else MAX_TAKE_SECONDS)
-        memory = min(settings.max_worker_bytes, MAX_LOOK_BYTES) if is_look else settings.max_worker_bytes
-        work = partial(read_confined, reading, seconds, memory, LOOK_FILE_BYTES if room is None else room)
-        with self._readers.join(session.person) as place:  # so many children at once, and so many of one visitor
-            with session.fetching(place):
-                for sentence in place.wait():
-                    yield 0.0, sentence
-            return (yield from self._follow(session, work))
+        return self._readers.read(session, reading, partial(self._follow, session), room)
 
     def summarise(
         self, session_id: str | None, where: DataPlace, columns: Columns
