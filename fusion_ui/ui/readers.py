@@ -1,4 +1,4 @@
-"""What visitors bring is read: where they are strangers by child processes, so many at once and so many of one person."""
+"""Files and data sets of visitors are read, of strangers by child processes: so many at once, and of one person."""
 
 from __future__ import annotations
 
