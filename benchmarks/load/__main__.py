@@ -83,8 +83,10 @@ def run(folder: Path, visitors: int, seconds: float, module: str) -> None:
         server.kill()
         for child in children:
             child.kill()
-        if any(word in server.log for word in BUGS):
-            print(server.log[-4000:])
+        for word in BUGS:
+            if (at := server.log.find(word)) >= 0:
+                print(server.log[max(0, at - 500) : at + 6000])
+                break
     if missed:
         raise SystemExit("MISSED: " + "; ".join(missed) + ".")
 
