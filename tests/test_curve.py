@@ -97,7 +97,8 @@ def fill(handlers: Handlers) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return [step for step in handlers.fill_curve(VISITOR) if isinstance(step[0], dict) and "data" in step[0]]
 
 
-def test_the_whole_curve_fills_and_then_what_it_is_compared_with(handlers: Handlers):
+def test_the_whole_curve_fills_and_then_what_it_is_compared_with(handlers: Handlers, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fusion_ui.ui.curve.REDRAW_SECONDS", 0)  # every step is seen
     session, workspace, seen = handlers.sessions.get(VISITOR), handlers.workspace, []
     for figure, _ in handlers.fill_curve(VISITOR):
         done = sum(row.is_complete for row in session.curve.values())
@@ -206,3 +207,25 @@ def test_a_method_that_merges_on_text_has_a_curve(handlers: Handlers):
     )
     fill(handlers)
     assert len(session.curve) == 21 and all(row.is_complete for row in session.curve.values())
+
+
+def test_what_is_said_is_of_one_moment(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    handlers = Handlers(Workspace(settings), write_project(tmp_path))
+    session = handlers.sessions.get(VISITOR)
+    values = CurveChoice().values
+    whole = {value: scores({"a": 30}) for value in values}
+
+    def look_while_the_curve_grows(choice: CurveChoice) -> tuple[float, ...]:
+        session.curve = whole
+        return values
+
+    monkeypatch.setattr(CurveChoice, "values", property(look_while_the_curve_grows))
+    assert "0 of 21 values" in str(handlers.curves.say(session))
+    assert "Best on select" in str(handlers.curves.say(session))
+
+
+def test_numbers_that_are_known_are_drawn_at_once(handlers: Handlers):
+    whole = fill(handlers)
+    handlers.sessions.get(VISITOR).curve = {}
+    again = fill(handlers)
+    assert again[-1] == whole[-1] and len(again) < 10, "a browser draws no slower than numbers come"

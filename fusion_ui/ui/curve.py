@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,9 @@ from fusion_ui.ui.curve_choice import CurveChoice, curve_choices
 from fusion_ui.ui.render import render_curve, render_status
 from fusion_ui.ui.session import Session
 from fusion_ui.workspace import Workspace
+
+REDRAW_SECONDS = 0.25
+"""At least, between two drawings: numbers that were known come faster than a browser draws them."""
 
 Drawn = tuple[Any, Any]
 """The figure and the sentence below it; `gr.skip()` for what stays."""
@@ -85,10 +89,14 @@ class Curves:
                 sweep = self.workspace.sweep(
                     plan, choice.parameter, values, select, comparison.in_domain, progress, SECOND_CHUNK
                 )
+                drawn = 0.0
                 for value, row in sweep:
                     progress.check()  # rows that were known come without any step that could be stopped
                     session.add_to_curve(family, value, row)
-                    yield self.draw(session), self.say(session)
+                    if time.perf_counter() - drawn > REDRAW_SECONDS:
+                        yield self.draw(session), self.say(session)
+                        drawn = time.perf_counter()
+                yield self.draw(session), self.say(session)
                 yield from self._add_levels(session, comparison, later, progress)
         except StoppedError:
             return
@@ -98,6 +106,7 @@ class Curves:
 
     def draw(self, session: Session) -> dict[str, Any]:
         """The figure."""
+        session = session.snapshot()
         choice = self.choice(session)
         current = dict(dict(session.request.parameters)[choice.method])[choice.parameter]
         curve = session.curve if choice.method in session.request.methods else {}
@@ -109,6 +118,7 @@ class Curves:
 
     def say(self, session: Session) -> dict[str, Any]:
         """The best value, or how far the curve is."""
+        session = session.snapshot()
         choice, curve = self.choice(session), session.curve
         if choice.method not in session.request.methods:
             return render_status("Compare a method with a setting to see its curve.")

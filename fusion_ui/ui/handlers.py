@@ -244,6 +244,7 @@ class Handlers:
     def _draw(
         self, session: Session, request: FuseRequest, stale: frozenset[str]
     ) -> tuple[Figure, Figure, dict[str, Any], pd.DataFrame]:
+        session = session.snapshot()
         figure = render_accuracy(session.project, session.shown, stale, request.is_from_zero)
         figure |= {"version": session.version}
         numbers = render_numbers(session.project, session.shown)

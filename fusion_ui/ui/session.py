@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -88,6 +89,11 @@ class Session:
     def number(self) -> int:
         """Which session this is in the log, and nothing of whose."""
         return next(_NUMBERS)
+
+    def snapshot(self) -> Session:
+        """The session as it is now: other threads replace what it holds at any time, and a drawing is of one moment."""
+        with self._lock:
+            return copy.copy(self)
 
     def post(self, request: FuseRequest, sent: float | None = None) -> None:
         """Put the newest state into the mailbox and stop the work on an older one; jobs go on.
