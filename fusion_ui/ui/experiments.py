@@ -100,9 +100,14 @@ class Experimenting(LongWork):
             look.progress.stop()
 
     def order_of(self, session_id: str | None, included: Sequence[Any], order: Any) -> dict[str, Any]:
-        """The list of experts that take part, in the order it had, and what is new at its end."""
+        """The list of experts that take part, in the order it had, and what is new at its end.
+
+        It stays as it is while the page is still being drawn: a box that is not there yet arrives as None.
+        """
         project = self.handlers.sessions.get(session_id).project
         boxes = included[: len(project.experts)]  # the page has a row for each expert that there is room for
+        if None in boxes:
+            return gr.skip()
         names = [e.name for e, is_included in zip(project.experts, boxes, strict=True) if is_included]
         return _put_in_order(project, names, order)
 

@@ -156,7 +156,10 @@ def wire_project(
 
     def rename(request: gr.Request, rows: list[list[str]]) -> list[Any]:
         try:
-            return show(request.session_hash, bringing.rename_labels(request.session_hash, rows))
+            updates = show(request.session_hash, bringing.rename_labels(request.session_hash, rows))
+            if updates[shown.index(panel.labels)] == rows:  # another cell may be written in by now
+                updates[shown.index(panel.labels)] = gr.skip()
+            return updates
         except FusionError as error:  # the table goes back to what is so
             return [*show(request.session_hash, [])[:-1], render_status(str(error), is_error=True)]
         except Exception as error:
