@@ -55,6 +55,15 @@ def open_browser() -> Iterator[Browser]:
         opened.close()
 
 
+def wait_until(page: Page, is_true: str, arg: object = None, timeout: float = 60_000) -> None:
+    """Until an expression of the page is true, asked ten times a second.
+
+    At every frame, which is Playwright's default, asking what a page says lays it out again and again: that takes a
+    whole core, which the server then does not have.
+    """
+    page.wait_for_function(is_true, arg=arg, timeout=timeout, polling=100)
+
+
 def wait_until_up_to_date(page: Page, alpha: float | None = None) -> None:
     """Until RegMean, at `alpha` where it is given, is drawn with all its numbers."""
     name = "RegMean" if alpha is None else f"RegMean α={alpha:g}"
@@ -64,7 +73,7 @@ def wait_until_up_to_date(page: Page, alpha: float | None = None) -> None:
       return isDone && plot?.data?.some(t => name === 'RegMean' ? t.name?.startsWith(name) : t.name === name);
     }"""
     try:
-        page.wait_for_function(is_drawn, arg=name, timeout=240_000)
+        wait_until(page, is_drawn, arg=name, timeout=240_000)
     except TimeoutError:
         drawn = page.evaluate("() => document.querySelector('#accuracy .live-plot')?.data?.map(t => t.name)")
         pytest.fail(f"{name} was not drawn, but {drawn}; {page.inner_text('#status')!r}")
@@ -74,7 +83,7 @@ def wait_for_words(page: Page, element: str, words: str) -> None:
     """Until an element says something that matches `words`, a regular expression."""
     says = "([element, words]) => document.querySelector(element)?.innerText.match(words)"
     try:
-        page.wait_for_function(says, arg=[element, words], timeout=240_000)
+        wait_until(page, says, arg=[element, words], timeout=240_000)
     except TimeoutError:
         pytest.fail(f"{element} did not say {words!r}, but {page.inner_text(element)!r}")
 

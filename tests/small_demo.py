@@ -13,7 +13,7 @@ from fusion_ui.settings import read_settings
 from fusion_ui.sources.storage import ensure_temporary_directory
 from fusion_ui.workspace import Workspace
 
-SIZES = {"train": 8, "calibrate": 64, "select": 24, "report": 60}
+SIZES = {"train": 8, "calibrate": 64, "select": 12, "report": 30}
 
 
 def shrink(project: Project, folder: Path) -> Project:

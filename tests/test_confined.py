@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +23,7 @@ from served import ROOT, Server, Visitor, serve
 from test_odd_data_files import SAME_AS_PLAIN
 from tiny_models import tiny_bert, write_data, write_model
 from tiny_project import write_project
+from watched_children import children, soon
 
 from fusion_ui.child import ChildLimits, _Child, environment, run_child
 from fusion_ui.domains.columns import Preview, preview
@@ -55,21 +55,6 @@ MIB = 1 << 20
 
 def read(reading: Reading[Any], seconds: float = 120.0, memory_bytes: int = 2 << 30) -> Any:
     return read_confined(reading, seconds, memory_bytes, 64 * MIB, Progress())
-
-
-def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
-
-
-def soon(act: Callable[[psutil.Process], None]) -> None:
-    """Do something to the child process as soon as there is one."""
-
-    def work() -> None:
-        while not (found := children()):
-            time.sleep(0.01)
-        act(found[0])
-
-    threading.Thread(target=work, daemon=True).start()
 
 
 def assert_sentence(error: BaseException) -> None:

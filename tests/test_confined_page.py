@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_page import open_browser
+from live_page import open_browser, wait_until
 from playwright.sync_api import Page
 from served import serve
 from test_confined import repeated_text
@@ -26,7 +26,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
 
 def wait_for_message(page: Page, words: str) -> None:
     is_there = "words => document.querySelector('#own-message')?.innerText.includes(words)"
-    page.wait_for_function(is_there, arg=words, timeout=120_000)
+    wait_until(page, is_there, arg=words, timeout=120_000)
 
 
 def test_a_stranger_brings_a_bomb_and_then_data(page: Page, tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from live_page import open_tab, wait_until_up_to_date
+from live_page import open_tab, wait_until, wait_until_up_to_date
 from playwright.sync_api import Browser, Page
 from test_page import address, browser, choose_project, page, small  # noqa: F401 - fixtures
 
@@ -28,7 +28,7 @@ WATCH = """id => {
 
 def wait_for(page: Page, tab: str, words: str) -> None:  # noqa: F811
     says = "([tab, words]) => document.querySelector(`#${tab}-status`)?.innerText.match(words)"
-    page.wait_for_function(says, arg=[tab, words], timeout=240_000)
+    wait_until(page, says, arg=[tab, words], timeout=240_000)
 
 
 def wait_for_cell(page: Page, value: float) -> None:  # noqa: F811
@@ -37,7 +37,7 @@ def wait_for_cell(page: Page, value: float) -> None:  # noqa: F811
       const cells = document.querySelector('#pairs .live-plot').data[0].z;
       return cells[1][1] === null && [cells[0][2], cells[2][0]].every(cell => Math.abs(cell - value) < 1e-9);
     }"""
-    page.wait_for_function(shows, arg=value, timeout=60_000)
+    wait_until(page, shows, arg=value, timeout=60_000)
 
 
 def accuracy(workspace: Workspace, project: Project, names: list[str]) -> dict[str, float]:
@@ -61,7 +61,7 @@ def test_every_pair_is_merged_and_drawn_one_by_one(page: Page, workspace: Worksp
     page.locator("#pairs-run").click()
     wait_for(page, "pairs", "[1-5] of 6 pairs")
     page.get_by_label("All other domains").check()  # while it is filled
-    wait_for(page, "pairs", "Simple mean: 6 pairs, each scored on 240 sentences of the report split.")
+    wait_for(page, "pairs", "Simple mean: 6 pairs, each scored on 120 sentences of the report split.")
     assert page.evaluate("() => window.counts.at(-1)") == 12 and len(page.evaluate("() => window.counts")) >= 4
     expected = accuracy(workspace, small, ["tweets", "movies"])
     wait_for_cell(page, (expected["products"] + expected["news"]) / 2)
@@ -101,15 +101,15 @@ def test_experts_are_added_in_the_order_that_was_dragged(page: Page, workspace: 
     assert "number 3 of 4" in page.inner_text("#growth-order .said")
     # Who no longer takes part leaves the list, and comes back at its end.
     page.get_by_label("Tweets", exact=True).first.uncheck()
-    page.wait_for_function("() => document.querySelectorAll('#growth-order li').length === 3")
+    wait_until(page, "() => document.querySelectorAll('#growth-order li').length === 3")
     page.get_by_label("Tweets", exact=True).first.check()
-    page.wait_for_function("() => document.querySelectorAll('#growth-order li').length === 4")
+    wait_until(page, "() => document.querySelectorAll('#growth-order li').length === 4")
     assert rows.all_inner_texts() == ["News editorials", "Movie reviews", "Product reviews", "Tweets"]
     wait_until_up_to_date(page)
     choose_method(page, "growth", "Simple mean")
     page.evaluate(WATCH, "growth")
     page.locator("#growth-run").click()
-    wait_for(page, "growth", "Simple mean: 4 merges, each scored on 240 sentences of the report split.")
+    wait_for(page, "growth", "Simple mean: 4 merges, each scored on 120 sentences of the report split.")
     counts = page.evaluate("() => window.counts")
     assert counts[-1] == 4 and len(counts) >= 3
     traces = {t["name"]: t["y"] for t in page.evaluate("() => document.querySelector('#growth .live-plot').data")}
@@ -133,7 +133,7 @@ def test_another_project_starts_with_nothing_and_the_list_follows(page: Page) ->
     page.locator("#pairs-run").click()
     wait_for(page, "pairs", "Simple mean: 6 pairs")
     choose_project(page, "Your own models")
-    page.wait_for_function("() => !document.querySelector('#pairs-table td')", timeout=30_000)
+    wait_until(page, "() => !document.querySelector('#pairs-table td')", timeout=30_000)
     assert page.evaluate("() => document.querySelector('#pairs .live-plot').data[0].z") == []
     wait_for(page, "pairs", "Merges every two models")
     page.get_by_role("tab", name="Growth").click()
@@ -141,7 +141,7 @@ def test_another_project_starts_with_nothing_and_the_list_follows(page: Page) ->
     wait_for(page, "growth", "Add models and data first.")
     assert page.locator("#growth-order li").count() == 0
     choose_project(page, "Sentiment in four domains")
-    page.wait_for_function("() => document.querySelectorAll('#growth-order li').length === 4", timeout=30_000)
+    wait_until(page, "() => document.querySelectorAll('#growth-order li').length === 4", timeout=30_000)
 
 
 @pytest.mark.parametrize("tab", ["Pairs", "Growth"])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hostile_project import BRACES, DOLLAR, IMAGE, LABELS, NUM_REPORTED
-from live_page import Server, open_browser, wait_for_words
+from live_page import Server, open_browser, wait_for_words, wait_until
 from playwright.sync_api import Page
 
 
@@ -33,12 +33,12 @@ def check_nothing_ran(page: Page) -> None:
 def choose(page: Page, list_id: str, option: str) -> None:
     page.locator(f"#{list_id} input").click()
     page.get_by_role("option", name=option, exact=True).click()
-    page.wait_for_function("() => !document.querySelector('[role=option]')")  # a closing list fades for a while
+    wait_until(page, "() => !document.querySelector('[role=option]')")  # a closing list fades for a while
 
 
 def wait_for(page: Page, element: str, words: str) -> None:
     is_there = "([id, words]) => document.querySelector(id)?.innerText.includes(words)"
-    page.wait_for_function(is_there, arg=[element, words], timeout=60_000)
+    wait_until(page, is_there, arg=[element, words], timeout=60_000)
 
 
 def test_flips_are_found_filtered_and_drawn_as_text(page: Page):
@@ -57,7 +57,7 @@ def test_flips_are_found_filtered_and_drawn_as_text(page: Page):
     wait_for(page, "#flips-shown", f"{num_flips} of {num_flips} shown")
     choose(page, "flips-kind", "✗ broken")
     rows = "() => [...document.querySelectorAll('#flips td:last-child')].map(cell => cell.innerText)"
-    page.wait_for_function(f"() => new Set(({rows})()).size === 1")
+    wait_until(page, f"() => new Set(({rows})()).size === 1")
     assert set(page.evaluate(rows)) == {"✗ broken"}
     num_broken = sum(int(cell) for cell in page.locator("#flips-counts td:nth-child(4)").all_inner_texts())
     wait_for(page, "#flips-shown", f"of {num_broken} shown")
@@ -66,7 +66,7 @@ def test_flips_are_found_filtered_and_drawn_as_text(page: Page):
     wait_for(page, "#flips-shown", f"of {num_here} shown")
     page.locator("#flips-text input, #flips-text textarea").first.fill("no such text")
     wait_for(page, "#flips-shown", "No sentence is so.")
-    page.wait_for_function("() => document.querySelector('#confusion .live-plot')?.data?.length === 1")
+    wait_until(page, "() => document.querySelector('#confusion .live-plot')?.data?.length === 1")
     counts = "() => document.querySelector('#confusion .live-plot').data[0].text.flat().map(Number)"
     assert sum(page.evaluate(counts)) == NUM_REPORTED
     choose(page, "confused-on", f"two {DOLLAR} {BRACES}")

@@ -13,7 +13,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from hub_server import HubServer
-from live_page import Server, open_browser, wait_until_up_to_date
+from live_page import Server, open_browser, wait_until, wait_until_up_to_date
 from playwright.sync_api import Browser, Page, TimeoutError
 from small_demo import shrink
 from test_presets import fill
@@ -104,7 +104,7 @@ def check_final(page: Page, workspace: Workspace, project: Project, alpha: float
     drawn = page.evaluate(READ_REGMEAN)
     assert drawn["name"] == f"RegMean α={alpha:g}"
     assert drawn["values"] == pytest.approx(expected_values(workspace, project, alpha))
-    assert drawn["counts"] == [60] * 4
+    assert drawn["counts"] == [30] * 4
     seen = [tuple(json.loads(entry)) for entry in page.evaluate("() => window.seen")]
     final = (f"RegMean α={alpha:g}", False)
     after = seen[seen.index(final) :]
@@ -118,9 +118,7 @@ def test_first_visit_shows_methods_references_and_the_curve(page: Page) -> None:
     assert {"own expert", "Multi-task model", "Ensemble", "RegMean α=0.9", "Simple mean"} <= set(names)
     numbers = page.inner_text("#numbers")
     assert all(title in numbers for title in ("Expert tweets", "Expert news", "Multi-task model", "Ensemble"))
-    page.wait_for_function(
-        "() => document.querySelector('#best').innerText.includes('Best on select')", timeout=180_000
-    )
+    wait_until(page, "() => document.querySelector('#best').innerText.includes('Best on select')", timeout=180_000)
     points = page.evaluate("() => document.querySelector('#curve .live-plot').data.find(t => t.name === 'mean').x")
     assert points == sorted(points) and {0, 0.5, 0.9, 1} <= set(points)
 
@@ -159,7 +157,8 @@ def test_typing_and_resetting_end_on_the_last_alpha(page: Page, workspace: Works
 
 def test_leaving_an_expert_out_makes_its_domain_out_of_domain(page: Page) -> None:
     page.get_by_label("Movie reviews", exact=True).first.uncheck()
-    page.wait_for_function(
+    wait_until(
+        page,
         """() => document.querySelector('#accuracy').textContent.includes('out of domain')
              && document.querySelector('#status').innerText.includes('Up to date')""",
         timeout=120_000,
@@ -173,7 +172,7 @@ def test_stopping_frees_the_processor_and_says_so(page: Page) -> None:
     page.locator("#alpha input[type=number]").fill("0.11")
     page.locator("#alpha input[type=number]").press("Tab")
     page.locator("#stop").click()
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('Stopped')", timeout=15_000)
+    wait_until(page, "() => document.querySelector('#status').innerText.includes('Stopped')", timeout=15_000)
     page.locator("#alpha input[type=number]").fill("0.12")
     page.locator("#alpha input[type=number]").press("Tab")
     wait_until_up_to_date(page, 0.12)
@@ -192,11 +191,12 @@ def test_two_visitors_do_not_see_each_other(page: Page, browser: Browser, addres
 
 def test_a_pinned_setting_stands_beside_the_slider(page: Page) -> None:
     page.locator("#pin").click()
-    page.wait_for_function("() => document.querySelector('#pins')?.innerText.includes('RegMean α=0.9')")
+    wait_until(page, "() => document.querySelector('#pins')?.innerText.includes('RegMean α=0.9')")
     page.locator("#alpha input[type=number]").fill("0.4")
     page.locator("#alpha input[type=number]").press("Tab")
     wait_until_up_to_date(page, 0.4)
-    page.wait_for_function(
+    wait_until(
+        page,
         """() => {
           const names = document.querySelector('#accuracy .live-plot').data.map(t => t.name);
           return names.includes('RegMean α=0.9') && names.includes('RegMean α=0.4');
@@ -231,28 +231,26 @@ def test_the_curve_goes_over_another_parameter_and_its_best_value_is_found(page:
       const isDone = document.querySelector('#status').innerText.includes('Up to date');
       return isDone && names.some(name => name.startsWith(start));
     }"""
-    page.wait_for_function(has_method, arg="Task arithmetic", timeout=120_000)
+    wait_until(page, has_method, arg="Task arithmetic", timeout=120_000)
     choose(page, "#curve-parameter", "Task arithmetic λ")
-    page.wait_for_function("() => document.querySelector('#curve .live-plot').layout.xaxis.title.text === 'λ'")
+    wait_until(page, "() => document.querySelector('#curve .live-plot').layout.xaxis.title.text === 'λ'")
     page.locator("#find-best").click()
-    page.wait_for_function(
-        "() => document.querySelector('#found-best').innerText.includes('on select;')", timeout=300_000
-    )
+    wait_until(page, "() => document.querySelector('#found-best').innerText.includes('on select;')", timeout=300_000)
     best = re.search(r"λ = ([\d.]+) on select", page.inner_text("#found-best"))
     assert best is not None
-    page.wait_for_function(has_method, arg=f"Task arithmetic λ={best[1]}", timeout=120_000)
+    wait_until(page, has_method, arg=f"Task arithmetic λ={best[1]}", timeout=120_000)
     # Its control was never opened, and keeps the value when another one moves.
     page.locator("#alpha input[type=number]").fill("0.6")
     page.locator("#alpha input[type=number]").press("Tab")
     wait_until_up_to_date(page, 0.6)
-    page.wait_for_function(has_method, arg=f"Task arithmetic λ={best[1]}", timeout=120_000)
+    wait_until(page, has_method, arg=f"Task arithmetic λ={best[1]}", timeout=120_000)
 
 
 def test_looking_closer_shows_pairs_of_experts_and_how_regmean_works(page: Page) -> None:
     page.locator("#closer button").first.click()
     page.locator("#examine").click()
-    page.wait_for_function(
-        "() => document.querySelector('#about-pairs')?.innerText.includes('from the base')", timeout=300_000
+    wait_until(
+        page, "() => document.querySelector('#about-pairs')?.innerText.includes('from the base')", timeout=300_000
     )
     pairs = page.evaluate("() => document.querySelector('#pairs-of-experts .live-plot').data[0]")
     assert pairs["x"][0] == "tweets · products" and len(pairs["x"]) == 6 and pairs["y"][-1] == "whole model"
@@ -260,10 +258,10 @@ def test_looking_closer_shows_pairs_of_experts_and_how_regmean_works(page: Page)
     assert page.get_by_role("tab", name="How it works").count() == 1, "the tab was drawn twice"
     page.locator("#how-draw").click()
     drawn = "name => (document.querySelector('#how .live-plot')?.data || []).some(t => t.name === name)"
-    page.wait_for_function(drawn, arg="RegMean α=0.9", timeout=120_000)
+    wait_until(page, drawn, arg="RegMean α=0.9", timeout=120_000)
     page.locator("#alpha input[type=number]").fill("0.3")
     page.locator("#alpha input[type=number]").press("Tab")
-    page.wait_for_function(drawn, arg="RegMean α=0.3", timeout=30_000)
+    wait_until(page, drawn, arg="RegMean α=0.3", timeout=30_000)
     assert "RegMean α=0.3" in page.inner_text("#how-numbers")
 
 
@@ -279,7 +277,8 @@ def test_flips_and_answers_of_the_demo(page: Page) -> None:
     page.locator("#closer button").first.click()
     page.get_by_role("tab", name="Flips").click()
     page.locator("#find-flips").click()
-    page.wait_for_function(
+    wait_until(
+        page,
         "() => document.querySelector('#flips-status').innerText.includes('RegMean α=0.9 against own expert')",
         timeout=60_000,
     )
@@ -289,8 +288,8 @@ def test_flips_and_answers_of_the_demo(page: Page) -> None:
     field = page.locator("#try-text textarea, #try-text input").first
     field.fill("A lovely film, I laughed all evening.")
     field.press("Enter")
-    page.wait_for_function(
-        "() => document.querySelector('#try-status').innerText.includes('1 sentence, 8 models')", timeout=60_000
+    wait_until(
+        page, "() => document.querySelector('#try-status').innerText.includes('1 sentence, 8 models')", timeout=60_000
     )
     chosen = page.evaluate("() => [...document.querySelectorAll('#answers .chosen')].map(cell => cell.cellIndex)")
     assert chosen == [2] * 8, "every model calls this positive"
@@ -299,7 +298,7 @@ def test_flips_and_answers_of_the_demo(page: Page) -> None:
 def wait_for_message(page: Page, words: str) -> None:
     is_there = "words => document.querySelector('#own-message').innerText.includes(words)"
     try:
-        page.wait_for_function(is_there, arg=words, timeout=300_000)
+        wait_until(page, is_there, arg=words, timeout=300_000)
     except TimeoutError:
         pytest.fail(f"{words!r} was not said, but {page.inner_text('#own-message')!r}; {page.inner_text('#status')!r}")
 
@@ -336,26 +335,22 @@ def rename_label(page: Page, row: int, name: str) -> None:
 
 def test_a_preset_is_weighed_opened_and_its_labels_renamed(page: Page) -> None:
     choose_project(page, "Two sentiment models of one DistilBERT")
-    page.wait_for_function(
-        "() => document.querySelector('#preset-needs')?.innerText.includes('to download')", timeout=60_000
-    )
+    wait_until(page, "() => document.querySelector('#preset-needs')?.innerText.includes('to download')", timeout=60_000)
     assert "Expert tweets" in page.inner_text("#numbers"), "a preset was opened before anybody had read its cost"
     page.locator("#open-preset").click()
-    page.wait_for_function(
-        "() => document.querySelector('#numbers').innerText.includes('Expert imdb')", timeout=120_000
-    )
+    wait_until(page, "() => document.querySelector('#numbers').innerText.includes('Expert imdb')", timeout=120_000)
     page.locator("#own button").first.click()
     page.locator("#own-labels button").first.click()
     wait_for_message(page, "opened as your own project")
     assert "negative, positive" in page.inner_text("#own-aligned")
     rename_label(page, 0, "<i>bad</i>")
-    page.wait_for_function("() => document.querySelector('#own-aligned').innerText.includes('<i>bad</i>')")
+    wait_until(page, "() => document.querySelector('#own-aligned').innerText.includes('<i>bad</i>')")
     assert "cannot share one head" in page.inner_text("#own-aligned")
     assert page.locator("#own-label-table i, #own-aligned i").count() == 0, "a label was drawn as markup"
     rename_label(page, 0, "positive")
     wait_for_message(page, "Two labels of imdb would be called 'positive'")
     rename_label(page, 2, "<i>bad</i>")
-    page.wait_for_function("() => document.querySelector('#own-aligned').innerText.includes('One head answers with 2')")
+    wait_until(page, "() => document.querySelector('#own-aligned').innerText.includes('One head answers with 2')")
 
 
 def test_a_person_merges_models_and_data_of_their_own(page: Page, demo: Project, tmp_path: Path) -> None:
@@ -373,7 +368,7 @@ def test_a_person_merges_models_and_data_of_their_own(page: Page, demo: Project,
     for expert, name in ((demo.experts[0], "<b>mine</b>"), (demo.experts[2], "movies")):
         source = next(domain for domain in demo.domains if domain.name == expert.domain)
         small = tmp_path / f"{expert.name}.csv"
-        small.write_text("\n".join(source.calibrate.read_text().splitlines()[:81]) + "\n")
+        small.write_text("\n".join(source.calibrate.read_text().splitlines()[:49]) + "\n")
         add_data(page, small, name)
     wait_until_up_to_date(page, 0.9)
     numbers = page.inner_text("#numbers")
@@ -390,7 +385,7 @@ def test_a_person_merges_models_and_data_of_their_own(page: Page, demo: Project,
     page.wait_for_selector("#own-message .status.error", timeout=60_000)
     assert "movies" in page.inner_text("#own-contents")
     choose_project(page, "Sentiment in four domains")
-    page.wait_for_function("() => document.querySelector('#numbers').innerText.includes('Expert news')", timeout=60_000)
+    wait_until(page, "() => document.querySelector('#numbers').innerText.includes('Expert news')", timeout=60_000)
 
 
 def test_a_threshold_is_asked_for_where_a_model_gives_several_labels(page: Page, tmp_path: Path) -> None:

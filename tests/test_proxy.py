@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from hosted_server import HostedServer
+from live_page import wait_until
 from playwright.sync_api import Browser
 from reverse_proxy import ReverseProxy
 from test_page import READ_REGMEAN, browser, wait_until_up_to_date  # noqa: F401
@@ -34,7 +35,8 @@ def test_the_page_works_below_a_path_of_a_proxy(demo: Project, browser: Browser,
             page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
         page.mouse.up()
         alpha = float(slider.input_value())
-        page.wait_for_function(  # however long it takes on a machine that is very busy
+        wait_until(  # however long it takes on a machine that is very busy
+            page,
             "name => document.querySelector('#accuracy .live-plot').data.some(trace => trace.name === name)",
             arg=f"RegMean α={alpha:g}", timeout=400_000,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
-from live_page import Server, open_browser, open_tab, wait_for_words, wait_until_up_to_date
+from live_page import Server, open_browser, open_tab, wait_for_words, wait_until, wait_until_up_to_date
 from playwright.sync_api import Page
 
 from fusion_ui.projects.project import Project
@@ -111,7 +111,7 @@ def fill(page: Page) -> None:
     wait_for_words(page, "#try-status", "1 sentence, 8 models")
     open_tab(page, "How it works")
     page.locator("#how-draw").click()
-    page.wait_for_function("() => document.querySelector('#how .live-plot')?.data?.length > 3", timeout=60_000)
+    wait_until(page, "() => document.querySelector('#how .live-plot')?.data?.length > 3", timeout=60_000)
     page.locator("#copy-link").click()
     page.locator("#link").wait_for()
 

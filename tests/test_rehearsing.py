@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 from tiny_project import write_project
+from watched_children import children, soon
 
 from fusion_ui.errors import MergeError, StoppedError
 from fusion_ui.progress import Progress
@@ -37,22 +35,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def handlers(tmp_path: Path) -> Handlers:
     settings = Settings(cache_dir=tmp_path, host="0.0.0.0", num_threads=1)
     return Handlers(Workspace(settings), blank_project())
-
-
-def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
-
-
-def soon(act: Callable[[psutil.Process], None]) -> None:
-    """Do something to the child process as soon as there is one."""
-
-    def work() -> None:
-        while not (found := children()):
-            time.sleep(0.01)
-        time.sleep(0.3)
-        act(found[0])
-
-    threading.Thread(target=work, daemon=True).start()
 
 
 def test_numbers_of_a_strangers_models_come_from_a_child_and_are_the_same(
@@ -95,7 +77,7 @@ def test_a_method_that_is_not_shown_is_computed_with_in_a_child_first(handlers: 
 def test_a_child_that_is_killed_fails_its_job_with_a_sentence_and_nothing_else(handlers: Handlers, project: Project):
     session = handlers.sessions.get("me")
     session.show(project, default_request(project))
-    soon(lambda child: os.kill(child.pid, signal.SIGKILL))
+    soon(lambda child: os.kill(child.pid, signal.SIGKILL), after=0.3)
     with pytest.raises(MergeError, match="died, or took more than"):
         list(handlers.run("me"))
     assert children() == [] and handlers.rehearsals.is_due(project, session.request)

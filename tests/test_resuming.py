@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from live_page import Server, open_browser, open_tab, wait_for_words, wait_until_up_to_date
+from live_page import Server, open_browser, open_tab, wait_for_words, wait_until, wait_until_up_to_date
 from playwright.sync_api import Browser, Page
 
 from fusion_ui.errors import RecipeError
@@ -113,6 +113,6 @@ def test_a_reload_in_the_middle_of_pairs_goes_on_to_their_end(browser: Browser, 
         wait_for_words(page, "#said", r"Pairs, after the reload: .*3 pairs, each scored")
         open_tab(page, "Pairs")
         wait_for_words(page, "#pairs-status", r"3 pairs, each scored")
-        page.wait_for_function("() => document.querySelectorAll('#pairs-table tr').length === 4")
+        wait_until(page, "() => document.querySelectorAll('#pairs-table tr').length === 4")
         assert kept and all(path.stat().st_ino == number for path, number in kept.items()), "computed again"
         page.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_page import Server, open_browser, open_tab, wait_for_words, wait_until_up_to_date
+from live_page import Server, open_browser, open_tab, wait_for_words, wait_until, wait_until_up_to_date
 from plain_transformers import answer_elsewhere
 from playwright.sync_api import Browser, Page
 
@@ -130,7 +130,7 @@ def test_from_the_first_look_to_a_model_in_hand_and_back_after_a_reload(page: Pa
         page.locator(f"#{tab}-method input").click()
         page.get_by_role("option", name="Simple mean", exact=True).click()
         page.locator(f"#{tab}-run").click()
-        said = f"Simple mean: {words}, each scored on 240 sentences of the report split"
+        said = f"Simple mean: {words}, each scored on 120 sentences of the report split"
         wait_for_words(page, f"#{tab}-status", said)
     open_tab(page, "Flips")
     page.locator("#find-flips").click()
@@ -160,7 +160,7 @@ def test_from_the_first_look_to_a_model_in_hand_and_back_after_a_reload(page: Pa
     (elsewhere,) = answer_elsewhere(model, [SENTENCE])
     assert [f"{100 * share:.1f} %" for share in map(elsewhere.get, ("negative", "positive"))] == answered[1:]
 
-    page.wait_for_function(f"label => ({LABELS})().includes(label)", arg=f"RegMean α={alpha:g}", timeout=60_000)
+    wait_until(page, f"label => ({LABELS})().includes(label)", arg=f"RegMean α={alpha:g}", timeout=60_000)
     time.sleep(2.5)  # what is shown for so long stays in the list
     page.reload()
     wait_until_up_to_date(page, alpha)
@@ -203,13 +203,13 @@ def test_the_keyboard_alone_tells_the_story(page: Page, tmp_path: Path) -> None:
     keys = Keys(page)
     keys.go_to("#present")
     keys.press("Enter")
-    page.wait_for_function("() => document.body.classList.contains('presenting')")
+    wait_until(page, "() => document.body.classList.contains('presenting')")
     keys.press("ArrowRight")
     wait_until_up_to_date(page, 0.91)
     keys.press("Shift+ArrowLeft")
     wait_until_up_to_date(page, 0.81)
     keys.press("Escape")
-    page.wait_for_function("() => !document.body.classList.contains('presenting')")
+    wait_until(page, "() => !document.body.classList.contains('presenting')")
 
     keys.go_to("#alpha input[type=range]")
     keys.press("ArrowLeft", 5)

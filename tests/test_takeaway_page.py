@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 from hub_server import HubServer
-from live_page import wait_until_up_to_date
+from live_page import wait_until, wait_until_up_to_date
 from plain_transformers import answer_elsewhere
 from playwright.sync_api import Page
 from test_cli import run
@@ -118,7 +118,7 @@ def test_recipe_report_and_figures_are_saved_and_a_recipe_is_opened(page: Page, 
     drawn = save(page, "#save-html", tmp_path).read_text()
     assert drawn.count("</script>") == 2 and "RegMean α=0.9" in drawn
     page.locator("#save-mergekit").click()
-    page.wait_for_function("() => document.querySelector('#taking').innerText.includes('does not have RegMean')")
+    wait_until(page, "() => document.querySelector('#taking').innerText.includes('does not have RegMean')")
 
     changed = json.loads(recipe.read_text())
     changed["parameters"]["alpha"], changed["experts"] = 0.35, changed["experts"][:3]
@@ -130,8 +130,8 @@ def test_recipe_report_and_figures_are_saved_and_a_recipe_is_opened(page: Page, 
     changed["experts"][0]["model"] = "owner/elsewhere"
     recipe.write_text(json.dumps(changed))
     open_recipe(page, recipe)
-    page.wait_for_function(
-        "() => document.querySelector('#taking').innerText.includes('does not have tweets (owner/elsewhere)')"
+    wait_until(
+        page, "() => document.querySelector('#taking').innerText.includes('does not have tweets (owner/elsewhere)')"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_page import Server, open_browser
+from live_page import Server, open_browser, wait_until
 from playwright.sync_api import Page
 
 
@@ -28,7 +28,7 @@ def page(folder: Path) -> Iterator[Page]:
 
 def wait_for(page: Page, element: str, words: str) -> None:
     is_there = "([id, words]) => document.querySelector(id)?.innerText.includes(words)"
-    page.wait_for_function(is_there, arg=[element, words], timeout=120_000)
+    wait_until(page, is_there, arg=[element, words], timeout=120_000)
 
 
 def test_taggers_are_scored_typed_to_and_held_against_each_other(page: Page):
