@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_demo import shrink
+from small_demo import SIZES, shrink
 from tiny_models import write_experts
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -100,7 +100,7 @@ def test_merge_writes_a_model_that_evaluates_as_its_recipe_does(recipe, small, t
     of_recipe = json.loads(succeed("evaluate", path, *data, "--json"))
     of_model = json.loads(succeed("evaluate", out, *data, "--json"))
     for a, b in zip(of_recipe["scores"], of_model["scores"], strict=True):
-        assert (a["domain"], a["value"], a["num_examples"]) == (b["domain"], b["value"], 60)
+        assert (a["domain"], a["value"], a["num_examples"]) == (b["domain"], b["value"], SIZES["report"])
         assert a["low"] < a["value"] < a["high"]
     assert [score["role"] for score in of_recipe["scores"]] == ["in-domain"] * 2 + ["out-of-domain"] * 2
     again = tmp_path / "again"
