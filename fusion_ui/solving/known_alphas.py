@@ -28,7 +28,7 @@ from fusion_ui.solving.treatment import Treatment
 NEARLY_SINGULAR = 0.999
 """Above this alpha R(alpha) may be singular: a LayerNorm leaves one direction constant. That needs a cut-off."""
 
-TOLERANCE = 1e-4
+TOLERANCE = 2e-4
 """Of the largest update among the alphas: how far an interpolated one may be from the exact one."""
 
 NODE_TOLERANCE = TOLERANCE / 5
@@ -93,7 +93,7 @@ def place_nodes(low: float, high: float) -> list[float]:
     middle, half = (start + stop) / 2, (stop - start) / 2
     ratio = math.pi / half
     growth = ratio + math.hypot(ratio, 1.0)  # of the largest ellipse around the interval that reaches no pole
-    count = 1 + math.ceil(math.log(1 / TOLERANCE) / math.log(growth))
+    count = math.ceil(math.log(2 / TOLERANCE) / math.log(growth))
     cosines = [math.cos((2 * k + 1) * math.pi / (2 * count)) for k in range(count)]
     return [_alpha_at(middle + half * cosine) for cosine in cosines]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 import gradio.http_server
+import transformers  # noqa: F401 - replaces itself while it is imported: two visitors at once would find half of it
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
