@@ -35,7 +35,7 @@ def make_sessions(folder: Path) -> Sessions:
 
 def make_gate(application: Any, settings: Settings, folder: Path) -> Gate:
     owners = Owners(list, lambda _: None)
-    return Gate(application, owners, Quota(owners, lambda _: None), settings, folder)
+    return Gate(application, owners, Quota(owners, lambda _: None), settings, folder, lambda _: None, lambda _: None)
 
 
 def test_a_flood_of_names_takes_nobodys_session(monkeypatch: pytest.MonkeyPatch):
@@ -144,6 +144,40 @@ def test_what_a_visitor_sends_is_bounded_before_it_is_kept(
     else:
         assert answers[0]["status"] == 413 and any(word in answers[1]["body"].decode() for word in words.split("|"))
         assert read == []
+
+
+def test_a_call_without_a_page_ends_with_its_answer(tmp_path: Path):
+    """gradio makes it a session of its own, named as the call; what that holds is its caller's while it lasts."""
+    sessions, answers = make_sessions(tmp_path), list[dict[str, Any]]()
+    owners = sessions.owners
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if scope["method"] == "POST":
+            sessions.get("event")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b'{"event_id": "event"}'})
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b'{"data": []}', "more_body": False}
+
+    settings = Settings(cache_dir=tmp_path)
+    gate = Gate(application, owners, sessions.quota, settings, tmp_path, sessions.welcome, sessions.forget)
+
+    def ask(method: str, path: str, key: str) -> int:
+        answers.clear()
+        headers = [(b"cookie", f"{COOKIE}={key}".encode())]
+        scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+        asyncio.run(gate(scope, receive, send))
+        return answers[0]["status"]
+
+    assert ask("POST", "/gradio_api/call/add_data", ME) == 200
+    assert owners.sessions_of(ME) == ["event"] and owners.sessions_of(YOU) == []
+    assert ask("GET", "/gradio_api/call/add_data/event", YOU) == 403 and sessions.ids() == ["event"]
+    assert ask("GET", "/gradio_api/call/add_data/event", ME) == 200 and sessions.ids() == []
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -41,7 +41,10 @@ class Visit:
         self.open_tab("me")
         self.quota, self.owners = self.sessions.quota, self.sessions.owners
         self.sessions.uploads.mkdir(parents=True)
-        self.gate = Gate(self._application, self.owners, self.quota, self.settings, self.sessions.uploads)
+        hosted = self.sessions
+        self.gate = Gate(
+            self._application, self.owners, self.quota, self.settings, hosted.uploads, hosted.welcome, hosted.forget
+        )
         self.at_once: int | None = None
 
     def open_tab(self, name: str, key: str = ME) -> None:

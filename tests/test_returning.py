@@ -240,22 +240,22 @@ def test_settings_of_a_preset_await_its_opening():
 def test_a_session_that_was_left_is_taken_back_by_its_visitor_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("fusion_ui.ui.sessions.RETURN_SECONDS", 0.3)
     sessions = Sessions(lambda: Session(blank_project(), START), tmp_path)
-    for _ in range(2):
-        mine = sessions.get("tab")
+    for tab in ("tab", "other tab"):
+        mine = sessions.get(tab)
         mine.visitor, mine.own = "me", PROJECT
         mine.show(PROJECT, alpha(0.2))
         folder = sessions.folder_of(mine)
-        sessions.forget("tab")
+        sessions.forget(tab)
         assert folder.is_dir() and sessions.take_back("you") is None
         left = sessions.take_back("me")
         assert left is mine and sessions.take_back("me") is None
-        again = sessions.get("next tab")
+        again = sessions.get(f"next {tab}")
         again.inherit(left)
         assert (again.project, again.own, again.request) == (PROJECT, PROJECT, alpha(0.2))
         time.sleep(0.5)
         assert folder.is_dir(), "files went that were taken back"
         again.visitor = "me"
-        sessions.forget("next tab")
+        sessions.forget(f"next {tab}")
         time.sleep(0.6)
         assert not folder.exists() and sessions.take_back("me") is None
 

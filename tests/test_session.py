@@ -96,6 +96,43 @@ def test_visitors_have_sessions_of_their_own_and_are_forgotten(tmp_path):
     assert job.progress.is_stopped and sessions.get("me") is not mine
 
 
+def test_a_call_that_waited_until_its_page_was_left_works_for_nobody(tmp_path):
+    sessions = Sessions(lambda: Session(blank_project(), REQUEST, version=0), tmp_path)
+    for visitor in ("", "somebody"):  # who has a key may come back
+        mine = sessions.get("me")
+        mine.visitor = visitor
+        sessions.forget("me")
+        late = sessions.get("me")
+        assert late.has_left and late.is_stopped and sessions.ids() == []
+        with late.fetching(endless()) as job, pytest.raises(StoppedError):
+            list(job.follow())
+        with pytest.raises(StoppedError, match="closed"):
+            sessions.folder_of(late)
+        sessions.welcome("me")
+        assert not sessions.get("me").has_left and sessions.ids() == ["me"]
+        assert (sessions.get("me") is mine) == bool(visitor)
+        sessions.forget("me")
+        sessions.take_back("somebody")
+        sessions.welcome("me")
+    assert not [*tmp_path.rglob("*")]
+
+
+def test_a_page_whose_connection_was_lost_keeps_what_it_had(tmp_path, monkeypatch):
+    monkeypatch.setattr("fusion_ui.ui.sessions.RETURN_SECONDS", 0.5)
+    sessions = Sessions(lambda: Session(blank_project(), REQUEST, version=0), tmp_path)
+    mine = sessions.get("me")
+    mine.visitor, folder = "somebody", sessions.folder_of(mine)
+    for _ in range(4):  # each time anew, and not from the first time on
+        sessions.forget("me")
+        time.sleep(0.2)
+        sessions.welcome("me")
+    assert sessions.get("me") is mine and folder.is_dir()
+    sessions.forget("me")
+    assert sessions.get("me") is mine, "a late call sees the files that are still there"
+    time.sleep(1.0)
+    assert not folder.exists() and sessions.get("me") is not mine
+
+
 def test_a_change_of_project_keeps_the_settings_and_takes_the_new_experts():
     expert = ProjectExpert("b", "b", Path("b"), "e")
     project = replace(blank_project(), experts=(expert,))

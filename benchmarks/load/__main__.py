@@ -28,7 +28,7 @@ from tests.served import ROOT, Server
 REST_SECONDS = 110.0
 """A minute after a visitor has left, files go, at the janitor's next round."""
 KEPT = tuple(f"cache/{name}/" for name in ("results", "history", "statistics", "demo", "downloads"))
-BUGS = ("a handler failed", "a request failed", "Traceback")
+BUGS = ("a handler failed", "the janitor failed", "a request failed", "Traceback")
 """What the server's log never says."""
 
 

@@ -56,11 +56,26 @@ class Refusal(Exception):
 
 
 class Gate:
-    """ASGI middleware around gradio's application."""
+    """ASGI middleware around gradio's application.
 
-    def __init__(self, app: ASGIApp, owners: Owners, quota: Quota, settings: Settings, uploads: Path) -> None:
+    Args:
+        welcome: told the id of each session that its own visitor asks something for.
+        farewell: told the id of each session that ends here: that of a call without a page, once it was answered.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        owners: Owners,
+        quota: Quota,
+        settings: Settings,
+        uploads: Path,
+        welcome: Callable[[str], None],
+        farewell: Callable[[str], None],
+    ) -> None:
         self.app, self.owners, self.quota = app, owners, quota
         self.settings, self.uploads = settings, uploads.resolve()
+        self.welcome, self.farewell = welcome, farewell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it with a sentence."""
@@ -97,25 +112,32 @@ class Gate:
             return counted, _note(send, lambda paths: self._add_files(paths, key))
         elif scope["method"] == "POST" and CALLS.fullmatch(path):
             body = await _read(receive, self.settings.max_request_bytes)
-            self._check_call(body, key)
-            return _replay(body, receive), _note(send, lambda answer: self._add_call(answer, key))
+            has_page = self._check_call(body, key)
+            return _replay(body, receive), _note(send, lambda answer: self._add_call(answer, key, has_page))
         elif scope["method"] == "GET":
             for call in _found(FETCHED, path):
                 if self.owners.owner_of("call", call) != key:
                     raise Refusal(403, NOT_YOURS)
+                if self.owners.owner_of("session", call) == key:
+                    stack.callback(self.farewell, call)
         return receive, send
 
     def _check_session(self, session: object, key: str) -> None:
         if not isinstance(session, str) or not _ID.fullmatch(session):
             raise Refusal(400, "A session's id is a short word.")
         if self.owners.owner_of("session", session) is None:
-            most = self.settings.max_tabs_per_visitor
-            if key and len(self.owners.sessions_of(key)) >= most:
-                raise Refusal(503, f"You have {most} pages open here, and that is the most. Close one.")
-            if self.owners.num_live() >= self.settings.max_sessions:
-                raise Refusal(503, "More people are here than this machine can serve. Try again in a few minutes.")
+            self._check_room(key)
         if not self.owners.claim("session", session, key):
             raise Refusal(403, NOT_YOURS)
+        self.welcome(session)
+
+    def _check_room(self, key: str) -> None:
+        """For one more session of this key."""
+        most = self.settings.max_tabs_per_visitor
+        if key and len(self.owners.sessions_of(key)) >= most:
+            raise Refusal(503, f"You have {most} pages open here, and that is the most. Close one.")
+        if self.owners.num_live() >= self.settings.max_sessions:
+            raise Refusal(503, "More people are here than this machine can serve. Try again in a few minutes.")
 
     def _check_upload(self, query: dict[str, list[str]], key: str) -> None:
         if not all(self.owners.claim("upload", name, key) for name in query.get("upload_id", [])):
@@ -128,7 +150,8 @@ class Gate:
         if path.is_relative_to(self.uploads) and not self.owners.has_file(path, key):
             raise Refusal(403, NOT_YOURS)
 
-    def _check_call(self, body: bytes, key: str) -> None:
+    def _check_call(self, body: bytes, key: str) -> bool:
+        """Refuse what is not allowed; True for a call of a page, whose session it names."""
         try:
             call = json.loads(body)
             paths = list(_paths(call))
@@ -144,6 +167,7 @@ class Gate:
         for path in paths:
             if not self.owners.has_file(_resolve(path), key):
                 raise Refusal(403, "A file in this request was not uploaded by you, or is gone. Choose it again.")
+        return call.get("session_hash") is not None
 
     def _count(self, scope: Scope, receive: Receive, key: str, stack: ExitStack) -> Receive:
         """Refuse an upload that is too much for its visitor or for the disk, before it begins or while it comes.
@@ -173,9 +197,11 @@ class Gate:
         for path in answer if isinstance(answer, list) else []:
             self.owners.add_file(Path(path), key)
 
-    def _add_call(self, answer: Any, key: str) -> None:
+    def _add_call(self, answer: Any, key: str, has_page: bool) -> None:
         if isinstance(answer, dict) and isinstance(answer.get("event_id"), str):
             self.owners.claim("call", answer["event_id"], key)
+            if not has_page:  # gradio makes it a session of its own
+                self.owners.claim("session", answer["event_id"], key)
 
 
 def _too_much(room: int, free: int) -> str:

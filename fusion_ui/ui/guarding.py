@@ -26,4 +26,12 @@ def guard(handlers: Handlers) -> Middleware:
     owners, quota = sessions.owners, sessions.quota
     tidy_cache(settings.cache_dir)
     Janitor(sessions, owners).start()
-    return Middleware(Gate, owners=owners, quota=quota, settings=settings, uploads=sessions.uploads)
+    return Middleware(
+        Gate,
+        owners=owners,
+        quota=quota,
+        settings=settings,
+        uploads=sessions.uploads,
+        welcome=sessions.welcome,
+        farewell=sessions.forget,
+    )

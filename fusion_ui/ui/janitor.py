@@ -52,6 +52,8 @@ class Janitor:
                 self.make_round()
             except OSError as error:  # a file that cannot be removed now may be the next time
                 LOGGER.warning("the janitor could not tidy up: %s", error.strerror or error)
+            except Exception:  # a bug, which must not end all later rounds
+                LOGGER.exception("the janitor failed")
 
 
 def tidy_cache(directory: Path) -> None:

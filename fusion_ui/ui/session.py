@@ -176,9 +176,11 @@ class Session:
 
     @contextmanager
     def fetching(self, job: Stoppable) -> Iterator[Stoppable]:
-        """While inside, `job` is stopped by `stop` alone, not by a control that moves."""
+        """While inside, `job` is stopped by `stop` alone, not by a control that moves; at once if the page has gone."""
         with self._lock:
             self._fetches.append(job)
+            if self.has_left:
+                job.stop()
         try:
             yield job
         finally:

@@ -6,10 +6,12 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from fusion_ui.errors import StoppedError
 from fusion_ui.sources.files import is_process_running, process_name
 from fusion_ui.ui.owners import Owners
 from fusion_ui.ui.quota import Quota
@@ -19,6 +21,15 @@ IDLE_SECONDS = 3600
 """A session not heard of for so long is forgotten, should the page's own farewell have been lost."""
 RETURN_SECONDS = 60
 """How long a session that was left waits for its page to be loaded again."""
+MAX_LEFT = 20_000
+"""Ids of pages that have gone which are remembered, the newest."""
+
+
+class _Parted(NamedTuple):
+    """A session whose page has gone, and what ends it unless somebody takes it back."""
+
+    session: Session
+    farewell: threading.Timer
 
 
 class Sessions:
@@ -28,18 +39,42 @@ class Sessions:
         self._make_session, self._directory = make_session, directory / process_name()
         sweep(directory)
         self._sessions: dict[str, Session] = {}
-        self._parted: dict[int, Session] = {}
+        self._parted: dict[str, _Parted] = {}
+        self._left: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
         self.owners = Owners(self.ids, self.handed_out)
         self.quota = Quota(self.owners, self.find_folder)
 
     def get(self, session_id: str | None) -> Session:
-        """The visitor's session, new for a new visitor. Who does not say which it is gets one for this call alone."""
+        """The visitor's session, new for a new visitor.
+
+        Who does not say which it is gets one for this call alone. So does a call that was made, and had to wait, before
+        its page was left: it works for nobody, and must not keep the visitor's files.
+        """
         if not session_id:
             return self._make_session()
         with self._lock:
+            if session_id in self._left:
+                return self._parted[session_id].session if session_id in self._parted else self._make_left()
             session = self._sessions.setdefault(session_id, self._make_session())
             session.last_used = time.monotonic()
+        return session
+
+    def welcome(self, session_id: str) -> None:
+        """A page asks for something. One that was thought to have left had lost its connection, and goes on."""
+        with self._lock:
+            if session_id not in self._left:
+                return
+            del self._left[session_id]
+            if (parted := self._parted.pop(session_id, None)) is not None:
+                parted.farewell.cancel()
+                parted.session.has_left = False
+                self._sessions[session_id] = parted.session
+
+    def _make_left(self) -> Session:
+        session = self._make_session()
+        session.has_left = True
+        session.stop()
         return session
 
     def ids(self) -> list[str]:
@@ -74,54 +109,71 @@ class Sessions:
             _end(session)
 
     def folder_of(self, session: Session) -> Path:
-        """The visitor's own directory, whose name nobody can guess."""
-        if session.folder is None:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            session.folder = Path(tempfile.mkdtemp(dir=self._directory))
-        return session.folder
+        """The visitor's own directory, whose name nobody can guess.
+
+        Raises:
+            StoppedError: the page has gone, and nobody would remove it.
+        """
+        with self._lock:
+            if session.folder is None:
+                if not any(session is other for other in self._sessions.values()):
+                    raise StoppedError("The page that asked for this has been closed. Load it again.")
+                self._directory.mkdir(parents=True, exist_ok=True)
+                session.folder = Path(tempfile.mkdtemp(dir=self._directory))
+            return session.folder
 
     def forget(self, session_id: str | None) -> None:
         """Stop a visitor's work and drop its session. Files stay a moment: a page that is loaded again wants them."""
-        with self._lock:
-            session = self._sessions.pop(session_id or "", None)
-        if session is None:
+        if not session_id:
             return
-        session.has_left = True
+        with self._lock:
+            self._left[session_id] = None
+            if len(self._left) > MAX_LEFT:
+                self._left.popitem(last=False)
+            session = self._sessions.pop(session_id, None)
+            if session is None:
+                return
+            session.has_left = True
+            if session.visitor:
+                farewell = threading.Timer(RETURN_SECONDS, self._let_go, (session_id, session))
+                farewell.daemon = True
+                self._parted[session_id] = _Parted(session, farewell)
+                farewell.start()
         session.stop()
         if not session.visitor:
             _end(session)
-            return
-        with self._lock:
-            self._parted[id(session)] = session
-        farewell = threading.Timer(RETURN_SECONDS, self._let_go, (session,))
-        farewell.daemon = True
-        farewell.start()
 
     def take_back(self, visitor: str) -> Session | None:
         """The session that this visitor left last, a moment ago; whoever takes it owns its files."""
         with self._lock:
-            found = next((key for key, s in reversed(self._parted.items()) if s.visitor == visitor), None)
-            return None if found is None else self._parted.pop(found)
+            found = next((key for key, left in reversed(self._parted.items()) if left.session.visitor == visitor), None)
+            if found is None:
+                return None
+            parted = self._parted.pop(found)
+        parted.farewell.cancel()
+        return parted.session
 
     def take_unfinished(self, visitor: str) -> dict[str, tuple[Any, ...]]:
         """What ran on the page that this visitor left last, a moment ago."""
         with self._lock:
-            left = next((s for s in reversed(self._parted.values()) if s.visitor == visitor), None)
+            left = next((p.session for p in reversed(self._parted.values()) if p.session.visitor == visitor), None)
             if left is None:
                 return {}
             found, left.unfinished = left.unfinished, {}
             return found
 
-    def _let_go(self, session: Session) -> None:
+    def _let_go(self, session_id: str, session: Session) -> None:
         with self._lock:
-            is_left = self._parted.pop(id(session), None) is not None
-        if is_left:
-            _end(session)
+            parted = self._parted.get(session_id)
+            if parted is None or parted.session is not session:
+                return
+            del self._parted[session_id]
+        _end(session)
 
     def all(self) -> list[Session]:
         """Every session there is, also those that were left a moment ago."""
         with self._lock:
-            return [*self._sessions.values(), *self._parted.values()]
+            return [*self._sessions.values(), *(parted.session for parted in self._parted.values())]
 
     def of_visitor(self, visitor: str) -> list[Session]:
         """The sessions of all tabs that this visitor has open."""
