@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fusion_ui.merging.preflight import format_bytes
 from fusion_ui.settings import Settings
+from fusion_ui.ui.messages import Refusal, answer, note_answer, read_body, replay
 from fusion_ui.ui.owners import Owners
 from fusion_ui.ui.quota import Quota
 
@@ -41,18 +42,7 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[\w.:-]{1,100}")
 MAX_VALUES, MAX_DEPTH = 100_000, 32
 """Values in one request, and how deep one may stand in others."""
-MAX_NOTED = 1 << 20
-"""Bytes of an answer that names new files or calls."""
-
 NOT_YOURS = "This belongs to another visitor, or is not there any more. Load the page again."
-
-
-class Refusal(Exception):
-    """An answer in gradio's place: a status and a sentence."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 class Gate:
@@ -87,7 +77,7 @@ class Gate:
             try:
                 receive, send = await self._admit(scope, receive, send, key, stack)
             except Refusal as refusal:
-                await _answer(send, refusal.status, str(refusal))
+                await answer(send, refusal.status, str(refusal))
                 return
             await self.app(scope, receive, send)
 
@@ -109,11 +99,11 @@ class Gate:
         elif path.rstrip("/") == f"{API}upload":
             self._check_upload(query, key)
             counted = await asyncio.to_thread(self._count, scope, receive, key, stack)  # it looks through folders
-            return counted, _note(send, lambda paths: self._add_files(paths, key))
+            return counted, note_answer(send, lambda paths: self._add_files(paths, key))
         elif scope["method"] == "POST" and CALLS.fullmatch(path):
-            body = await _read(receive, self.settings.max_request_bytes)
+            body = await read_body(receive, self.settings.max_request_bytes)
             has_page = self._check_call(body, key)
-            return _replay(body, receive), _note(send, lambda answer: self._add_call(answer, key, has_page))
+            return replay(body, receive), note_answer(send, lambda answer: self._add_call(answer, key, has_page))
         elif scope["method"] == "GET":
             for call in _found(FETCHED, path):
                 if self.owners.owner_of("call", call) != key:
@@ -260,52 +250,3 @@ def _give_key(scope: Scope, send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-async def _read(receive: Receive, most: int) -> bytes:
-    parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refusal(400, "The request ended before it was complete.")
-        part, more = message.get("body", b""), message.get("more_body", False)
-        size += len(part)
-        if size <= most:
-            parts.append(part)
-        elif not more or size > 8 * most:  # who is cut off in the middle of a sentence does not read the answer
-            raise Refusal(413, f"A request may have {format_bytes(most)}. Send files as uploads.")
-    return b"".join(parts)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body once more, and then whatever comes."""
-    left = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receiving() -> Message:
-        return left.pop() if left else await receive()
-
-    return receiving
-
-
-def _note(send: Send, note: Callable[[Any], None]) -> Send:
-    """Let `note` see what is answered, if that is JSON of a moderate size, before the visitor does."""
-    parts, size = [], 0
-
-    async def sending(message: Message) -> None:
-        nonlocal size
-        if message["type"] == "http.response.body":
-            size += len(message.get("body", b""))
-            parts.append(message.get("body", b"") if size < MAX_NOTED else b"")
-            if not message.get("more_body", False) and size < MAX_NOTED:
-                with suppress(ValueError):  # an error page tells of nothing new
-                    note(json.loads(b"".join(parts)))
-        await send(message)
-
-    return sending
-
-
-async def _answer(send: Send, status: int, sentence: str) -> None:
-    body = json.dumps({"detail": sentence, "error": sentence}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
