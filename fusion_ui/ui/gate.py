@@ -12,7 +12,7 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -35,6 +35,7 @@ CLOSED = re.compile(
     f"/monitoring|{API}(proxy=|deep_link|component_server|process_recording|stream/|vibe-|undo-vibe-|dev/|run-history)"
 )
 CALLS = re.compile(f"{API}(queue/join|(run|api|call|call/v2)/[^/]+|cancel|reset)/?")
+DIRECT = re.compile(f"{API}((run|api)/[^/]+|cancel|reset)/?")
 FETCHED = re.compile(f"{API}call/(v2/)?[^/]+/(?P<call>[^/]+)/?")
 HEARTBEAT = re.compile(f"{API}heartbeat/(?P<session>[^/]+)/?")
 FILE = re.compile(f"{API}file[=/](?P<path>.*)", re.DOTALL)
@@ -42,6 +43,8 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[\w.:-]{1,100}")
 MAX_VALUES, MAX_DEPTH = 100_000, 32
 """Values in one request, and how deep one may stand in others."""
+MAX_WAITING = 32
+"""Calls of one browser that wait in gradio's queue. People wait in `ui.line`, so hardly any do."""
 NOT_YOURS = "This belongs to another visitor, or is not there any more. Load the page again."
 
 
@@ -51,6 +54,7 @@ class Gate:
     Args:
         welcome: told the id of each session that its own visitor asks something for.
         farewell: told the id of each session that ends here: that of a call without a page, once it was answered.
+        waiting: the session of each call that gradio has taken and not begun.
     """
 
     def __init__(
@@ -62,10 +66,11 @@ class Gate:
         uploads: Path,
         welcome: Callable[[str], None],
         farewell: Callable[[str], None],
+        waiting: Callable[[], Iterable[str]],
     ) -> None:
         self.app, self.owners, self.quota = app, owners, quota
         self.settings, self.uploads = settings, uploads.resolve()
-        self.welcome, self.farewell = welcome, farewell
+        self.welcome, self.farewell, self.waiting = welcome, farewell, waiting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it with a sentence."""
@@ -103,6 +108,8 @@ class Gate:
         elif scope["method"] == "POST" and CALLS.fullmatch(path):
             body = await read_body(receive, self.settings.max_request_bytes)
             has_page = self._check_call(body, key)
+            if not DIRECT.fullmatch(path):
+                self._check_waiting(key)
             return replay(body, receive), note_answer(send, lambda answer: self._add_call(answer, key, has_page))
         elif scope["method"] == "GET":
             for call in _found(FETCHED, path):
@@ -123,11 +130,19 @@ class Gate:
 
     def _check_room(self, key: str) -> None:
         """For one more session of this key."""
-        most = self.settings.max_tabs_per_visitor
-        if key and len(self.owners.sessions_of(key)) >= most:
+        most, own = self.settings.max_tabs_per_visitor, len(self.owners.sessions_of(key))
+        if key and own >= most:
             raise Refusal(503, f"You have {most} pages open here, and that is the most. Close one.")
+        if not key and own >= max(most, self.settings.max_sessions // 4):
+            raise Refusal(503, "Too many programs are here that keep no cookies. Keep the one that the page gives.")
         if self.owners.num_live() >= self.settings.max_sessions:
             raise Refusal(503, "More people are here than this machine can serve. Try again in a few minutes.")
+
+    def _check_waiting(self, key: str) -> None:
+        """gradio takes so many calls and then none, so nobody's may be all of them."""
+        own = sum(self.owners.owner_of("session", session) == key for session in self.waiting())
+        if own >= MAX_WAITING:
+            raise Refusal(503, f"You have {own} requests waiting here, and that is the most. Wait for one to end.")
 
     def _check_upload(self, query: dict[str, list[str]], key: str) -> None:
         if not all(self.owners.claim("upload", name, key) for name in query.get("upload_id", [])):
