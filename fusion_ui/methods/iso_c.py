@@ -65,7 +65,7 @@ def _merge_updates(slot: ParameterSlot, base: Float[Tensor, "..."]) -> tuple[Flo
     total, floor = torch.zeros_like(slot.mean, dtype=torch.float64), 0.0
     for coefficient, expert in zip(slot.coefficients, slot.experts, strict=True):
         total.add_(expert.double() - base, alpha=coefficient)
-        floor += coefficient * rounding_floor(expert)
+        floor += coefficient * rounding_floor(expert, slot.stored_eps)
     found = decompose(total, floor)
     size = found.values.sum() / max(1, len(found.values))
     return (size * found.left @ found.right).to(slot.experts.dtype), Treatment("iso", num_cut=found.num_cut)

@@ -67,7 +67,8 @@ def _merge_updates(slot: ParameterSlot, base: Float[Tensor, "..."]) -> tuple[Flo
     if rank == 0:
         reason = reason or "fewer rows or columns than experts"
         return slot.mean - base, Treatment("mean task vector", reason=reason)
-    found = [decompose(expert.double() - base, rounding_floor(expert), rank) for _, expert in tasks]
+    floors = [rounding_floor(expert, slot.stored_eps) for _, expert in tasks]
+    found = [decompose(expert.double() - base, floor, rank) for (_, expert), floor in zip(tasks, floors, strict=True)]
     left, num_shared = nearest_orthonormal(torch.cat([task.left for task in found], 1))
     right, _ = nearest_orthonormal(torch.cat([task.right for task in found]).mT)
     values = torch.cat([c * task.values for (c, _), task in zip(tasks, found, strict=True)])
