@@ -11,6 +11,9 @@ from torch import Tensor
 SQUARABLE = 1e-7
 """Floor, relative to the norm, from which a matrix may be decomposed by its Gram matrix, see `decompose`."""
 
+NOTHING_LEFT = "no change of the experts is larger than what rounding may have made"
+"""Why a method on directions gives the base back: there was none above the floor."""
+
 SHARED = torch.finfo(torch.float64).eps ** 0.5
 """Singular value of unit vectors side by side up to which some of them are the same direction to the last digit."""
 
