@@ -47,8 +47,8 @@ def test_a_small_adapter_brings_no_base_that_is_too_large(hub, settings, tmp_pat
     publish(hub, "owner/base", write_model(tmp_path / "base", tiny_bert(0)))
     write_adapter(tmp_path / "adapter", Path("owner/base"))
     files = [str(file) for file in (tmp_path / "adapter").iterdir() if file.suffix != ".md"]
-    small = settings.model_copy(update={"max_model_bytes": 20_000})
-    assert sum(Path(file).stat().st_size for file in files) < 20_000
+    small = settings.model_copy(update={"max_model_bytes": 12_000})
+    assert sum(Path(file).stat().st_size for file in files) < 12_000
     with pytest.raises(CheckpointError, match="is the most here"):
         receive_model(files, "mine", tmp_path / "visitor", small, Progress())
     assert not list((tmp_path / "hub").rglob("*.safetensors")) and not list((tmp_path / "visitor").iterdir())
