@@ -17,6 +17,7 @@ from fusion_ui.merging.slots import SlotSource
 from fusion_ui.methods.base import MergeMethod
 from fusion_ui.methods.iso_c import IsoC
 from fusion_ui.methods.tsv_merge import TsvMerge
+from fusion_ui.solving.spectrum import decompose, rounding_floor
 from fusion_ui.solving.treatment import Treatment
 
 NAME, SHAPE = "layer.weight", (24, 30)
@@ -67,6 +68,19 @@ def test_iso_c_strengthens_no_direction_that_half_precision_made(tmp_path: Path,
     found = singular_values(update)
     np.testing.assert_allclose(found[: 2 * rank], stored[: 2 * rank].mean(), rtol=1e-5)
     np.testing.assert_allclose(found[2 * rank :], 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_fine_tuning_changes_is_not_taken_for_rounding(dtype: torch.dtype):
+    """Every entry changed by a few per cent, as fine-tuning does: smaller than the worst that rounding could do."""
+    generator = torch.Generator().manual_seed(0)
+    base = 0.04 * torch.randn(256, 256, generator=generator)
+    tuned = base + 0.002 * torch.randn(256, 256, generator=generator)
+    difference = tuned.to(dtype).double() - base.to(dtype).double()
+    noise = (tuned.to(dtype) - tuned).double() - (base.to(dtype) - base).double()
+    floor = rounding_floor(tuned, torch.finfo(dtype).eps)
+    assert torch.linalg.matrix_norm(noise, 2) < floor < 3 * 2.4 * torch.linalg.matrix_norm(noise, 2)
+    assert decompose(difference, floor).num_cut < 256 / 4
 
 
 @every_type

@@ -40,8 +40,15 @@ def rounding_floor(weight: Float[Tensor, "out n"], eps: float) -> float:
     A weight is stored to half an eps of each entry, so its rounding has at most half of eps times its Frobenius norm,
     and a difference has twice that. The difference itself may be far smaller: an adapter of rank 16, folded into 384
     columns, leaves 368 singular values of 1e-7 beside 16 of 1e-1, and these are no directions of any task.
+
+    In half precision that bound is as large as what fine-tuning changes. There the entries' roundings are taken to be
+    independent, of at most eps |w| / sqrt(12) each: the largest singular value of their difference is then about
+    0.4 eps rms(w) (sqrt(out) + sqrt(n)), and the floor 2.4 times that.
     """
-    return eps * torch.linalg.vector_norm(weight).item()
+    norm = torch.linalg.vector_norm(weight).item()
+    if eps <= torch.finfo(torch.float32).eps:
+        return eps * norm
+    return eps * norm * sum(size**-0.5 for size in weight.shape)
 
 
 def decompose(matrix: Float[Tensor, "out n"], floor: float, rank: int | None = None) -> Spectrum:
