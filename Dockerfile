@@ -16,6 +16,6 @@ COPY --chown=1000 . ./
 # Fetch and assemble the demo while building, so that a visitor never waits for it and it starts without a network.
 RUN pip install --no-cache-dir --user --no-deps --editable . && python -m fusion_ui demo
 EXPOSE 7860
-HEALTHCHECK --interval=30s --timeout=5s --start-period=3m CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('FUSION_UI_PORT', 7860)}/healthz\", timeout=4)"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=3m CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://localhost:{os.environ.get('FUSION_UI_PORT', 7860)}/healthz\", timeout=4)"]
 # Told to stop, it needs up to FUSION_UI_STOP_SECONDS (8) and two more.
 CMD ["python", "app.py"]

@@ -51,6 +51,18 @@
   // Keys mean something here only where nothing on the page wants them.
   const isFree = focus => !focus || focus === document.body || (focus.tagName === 'BUTTON' && !focus.matches('[role]'));
 
+  // Undoing belongs to whoever types. A slider, a box or a list keeps the focus after it was used, and there nothing
+  // was typed; in a list with a field for searching something may have been, until an entry is chosen.
+  let searched = null;
+  addEventListener('input', event => { searched = event.isTrusted ? event.target : null; }, true);
+  addEventListener('pointerdown', () => { searched = null; }, true);
+  addEventListener('keydown', event => { if (event.key === 'Enter') searched = null; }, true);
+  const isTyping = focus => {
+    if (!focus?.matches('input, textarea')) return !!focus?.isContentEditable;
+    if (focus.matches('[role=combobox]')) return focus === searched;
+    return !['range', 'checkbox', 'radio', 'file', 'button', 'submit'].includes(focus.type);
+  };
+
   // Gradio's tabs open by Enter alone; people expect the arrows.
   const turn = (tab, side) => {
     const tabs = [...tab.closest('[role=tablist]').querySelectorAll('[role=tab]:enabled')];
@@ -69,7 +81,7 @@
       if (!isFree(focus) && !(focus === slider && event.shiftKey)) return;
       event.preventDefault();
       move(slider, side * (event.shiftKey ? 10 : 1));
-    } else if (event.key.toLowerCase() === 'z' && (event.ctrlKey || event.metaKey) && isFree(focus)) {
+    } else if (event.key.toLowerCase() === 'z' && (event.ctrlKey || event.metaKey) && !isTyping(focus)) {
       event.preventDefault();
       document.querySelector(event.shiftKey ? '#redo' : '#undo')?.click();
     }

@@ -22,10 +22,11 @@ from fusion_ui.evaluation.store import ResultStore
 from fusion_ui.evaluation.sweep import sweep_values
 from fusion_ui.execution import Recent, Turns
 from fusion_ui.job_log import JobLog
-from fusion_ui.merging.doctor import LayerReport, examine, find_reference
+from fusion_ui.merging.doctor import examine, find_reference
 from fusion_ui.merging.export import export_merge
 from fusion_ui.merging.finiteness import check_finite
 from fusion_ui.merging.labels import Heads
+from fusion_ui.merging.layer_report import LayerReport
 from fusion_ui.merging.merge import MergedModel, merge_once
 from fusion_ui.merging.plan import MergePlan, is_measured, make_plan, measure_statistics
 from fusion_ui.merging.recipe import MergeRecipe

@@ -12,7 +12,8 @@ from oracles import Array
 from safetensors.torch import save_file
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.merging.doctor import LayerReport, examine
+from fusion_ui.merging.doctor import examine
+from fusion_ui.merging.layer_report import LayerReport
 from fusion_ui.merging.merge import PreparedMerge, merge_once
 from fusion_ui.merging.slots import SlotSource
 from fusion_ui.methods.regmean import RegMean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ from safetensors.torch import load_file
 from tiny_models import tiny_bert, write_model
 
 from fusion_ui.checkpoints.adapters import merge_adapter
+from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.finding import find_checkpoint
+from fusion_ui.checkpoints.folding import merge_in_child
+from fusion_ui.child import ChildLimits
 from fusion_ui.errors import CheckpointError
 from fusion_ui.merging.preflight import check_recipe
 from fusion_ui.merging.recipe import parse_recipe, read_recipe
+from fusion_ui.progress import Progress
 from fusion_ui.tasks import load_model
 from fusion_ui.workspace import Workspace
 
@@ -51,6 +56,23 @@ def test_an_adapter_becomes_the_model_that_it_makes_of_its_base(settings, tmp_pa
         load_file(found.tensors.files[0])["classifier.weight"],
         load_file(base / "model.safetensors")["classifier.weight"],
     )
+
+
+def test_a_strangers_adapter_is_folded_in_a_process_of_its_own(tmp_path: Path):
+    base = write_model(tmp_path / "base", tiny_bert(0))
+    adapted = write_adapter(tmp_path / "adapter", base)
+    limits, out = ChildLimits(120.0, 4 << 30, file_bytes=1 << 30), tmp_path / "out"
+    out.mkdir()
+    merge_in_child(base, tmp_path / "adapter", out, limits, Progress())
+    ids = torch.tensor([[2, 7, 8, 9, 3]])
+    with torch.no_grad():
+        expected, logits = adapted(input_ids=ids).logits, load_model(Checkpoint("a", out, "a"))(input_ids=ids).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    wide = write_model(tmp_path / "wide", tiny_bert(0, hidden_size=32))
+    with pytest.raises(CheckpointError, match="adapter adapter does not fit its base wide"):
+        merge_in_child(wide, tmp_path / "adapter", out, limits, Progress())
+    with pytest.raises(CheckpointError, match=r"took more than 0\.5 s. Fold it at home"):
+        merge_in_child(base, tmp_path / "adapter", out, replace(limits, seconds=0.5), Progress())
 
 
 def test_an_adapter_that_cannot_be_folded_says_why_and_leaves_nothing(settings, tmp_path: Path):

@@ -18,11 +18,14 @@ from fusion_ui.evaluation.combined import ENSEMBLE_COLOR
 from fusion_ui.evaluation.scores import DomainScore, Role
 from fusion_ui.methods import METHODS
 from fusion_ui.plots.accuracy import accuracy_figure
+from fusion_ui.plots.growth import growth_figure
 from fusion_ui.plots.layers import ACROSS_ZERO, LIGHT_TO_DARK
 from fusion_ui.plots.parameter_curve import Level, curve_figure
-from fusion_ui.plots.style import CELL_INK, DOMAIN_COLORS, SYMBOLS
+from fusion_ui.plots.style import CELL_INK, DOMAIN_COLORS, domain_line
 from fusion_ui.plots.two_features import MEAN_COLOR, REGMEAN_COLOR
+from fusion_ui.projects.building import MAX_DOMAINS
 from fusion_ui.results.curve import COLUMNS, curve_table
+from fusion_ui.results.experiments import growth_table
 from fusion_ui.results.table import tidy_table
 from fusion_ui.ui.comparison import EXPERT_COLOR, MULTITASK_COLOR
 from fusion_ui.ui.theme import make_theme
@@ -137,7 +140,7 @@ def test_text_is_read_on_every_ground(name: str, suffix: str):
 
 
 def test_shape_or_pattern_says_what_colour_says():
-    domains = {f"d{i}": f"Domain {i}" for i in range(len(SYMBOLS))}
+    domains = {f"d{i}": f"Domain {i}" for i in range(MAX_DOMAINS)}
     abouts = [{"name": n, "title": n, "color": "#4c6ef5", "is_reference": n == "a"} for n in "abcdefgh"]
     score = DomainScore("d0", "report", Role.IN_DOMAIN, 0.7, 7, 10, 10, 0.6, 0.8)
     table = tidy_table((about, [score]) for about in abouts)
@@ -150,3 +153,31 @@ def test_shape_or_pattern_says_what_colour_says():
     levels = [Level(name, "#4c6ef5", 0.7) for name in "abcde"]
     dashes = curve_figure(curve_table({}), domains, "α", 0.5, (0, 1), levels)["data"][-5:]
     assert len({trace["line"]["dash"] for trace in dashes}) == len(levels)
+
+
+def lines_of_domains() -> dict[str, list[tuple[str, str]]]:
+    """Figure -> (colour, dash) of every domain of a project that is full."""
+    domains = {f"d{i}": f"Domain {i}" for i in range(MAX_DOMAINS)}
+    rows = [(0.5, name, 0.7, 0.6, 0.8, 10, True, "accuracy") for name in domains]
+    curve = curve_figure(pd.DataFrame.from_records(rows, columns=COLUMNS), domains, "α", 0.5, (0, 1))
+    growth = growth_figure(growth_table([]), domains, list(domains.values()))
+    drawn = {"curve": curve, "growth": growth}
+    titles = set(domains.values())
+    return {
+        kind: [
+            (t["line"]["color"], t["line"]["dash"])
+            for t in figure["data"]
+            if t["name"] in titles and "lines" in t["mode"]
+        ]
+        for kind, figure in drawn.items()
+    }
+
+
+@pytest.mark.parametrize(("first", "second"), combinations(range(MAX_DOMAINS), 2))
+def test_any_two_of_a_full_project_are_told_apart(first: int, second: int):
+    (one, symbol, dash), (other, another, second_dash) = domain_line(first), domain_line(second)
+    assert symbol != another, "where only marks are drawn, the symbol alone has to tell"
+    assert distance(one, other) >= APART or dash != second_dash
+    for kind, lines in lines_of_domains().items():
+        assert len(lines) == MAX_DOMAINS, kind
+        assert lines[first] != lines[second], kind

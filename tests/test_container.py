@@ -82,6 +82,11 @@ def test_no_secret_is_copied_into_the_image():
     assert not [file for file in kept if file.name.startswith(".env") or file.parts[0] in (".git", "tests")]
 
 
+def test_the_example_configuration_leaves_a_container_open_to_its_host():
+    given = {name for line in values_of("ENV") for name in re.findall(r"(FUSION_UI_[A-Z_]+)=", line)}
+    assert "FUSION_UI_HOST" in given and not given & set(dotenv_values(ROOT / ".env.example"))
+
+
 def test_the_example_configuration_names_every_setting_with_its_default_and_no_secret(monkeypatch: pytest.MonkeyPatch):
     for name in [name for name in os.environ if name.startswith("FUSION_UI_")]:
         monkeypatch.delenv(name)

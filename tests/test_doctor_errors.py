@@ -22,7 +22,8 @@ from doctored_layers import (
 from oracles import Array
 
 import fusion_ui.merging.interference
-from fusion_ui.merging.doctor import FAR, MAX_ROUNDING, LayerReport
+from fusion_ui.merging.attention import FAR, MAX_ROUNDING
+from fusion_ui.merging.layer_report import LayerReport
 
 ROUNDING = float(np.finfo(np.float32).eps)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hub_server import HubServer
+from test_adapters import write_adapter
 from test_base import save_language_model
 from test_building import checkpoint
 from tiny_models import tiny_bert, tiny_gpt2, write_model
@@ -14,7 +15,7 @@ from tiny_models import tiny_bert, tiny_gpt2, write_model
 from fusion_ui.errors import CheckpointError, IncompatibleError
 from fusion_ui.progress import Progress
 from fusion_ui.projects.building import BASE, add_expert, blank_project, remove, use_base
-from fusion_ui.projects.fetching import check_addition, fetch_model
+from fusion_ui.projects.fetching import check_addition, fetch_model, receive_model
 from fusion_ui.projects.project import Project
 
 
@@ -40,6 +41,19 @@ def test_what_does_not_fit_is_refused_before_its_weights_are_fetched(hub, projec
     with pytest.raises(CheckpointError, match="their architectures differ"):
         fetch_model(project, "owner/other", "", settings, Progress())
     assert not list((tmp_path / "hub").rglob("*.safetensors"))
+
+
+def test_a_small_adapter_brings_no_base_that_is_too_large(hub, settings, tmp_path: Path):
+    publish(hub, "owner/base", write_model(tmp_path / "base", tiny_bert(0)))
+    write_adapter(tmp_path / "adapter", Path("owner/base"))
+    files = [str(file) for file in (tmp_path / "adapter").iterdir() if file.suffix != ".md"]
+    small = settings.model_copy(update={"max_model_bytes": 12_000})
+    assert sum(Path(file).stat().st_size for file in files) < 12_000
+    with pytest.raises(CheckpointError, match="is the most here"):
+        receive_model(files, "mine", tmp_path / "visitor", small, Progress())
+    assert not list((tmp_path / "hub").rglob("*.safetensors")) and not list((tmp_path / "visitor").iterdir())
+    found = receive_model(files, "mine", tmp_path / "visitor", settings, Progress())
+    assert found.directory.is_relative_to(tmp_path / "visitor"), "it would outlive its owner"
 
 
 def test_a_model_larger_than_this_place_takes_is_refused(hub, project, settings, tmp_path: Path):

@@ -183,9 +183,42 @@ def test_keys_move_alpha_and_present_is_for_an_audience(visit: Callable[..., Pag
     page.locator("#history-name input, #history-name textarea").first.fill("name")
     page.keyboard.press("ArrowLeft")
     assert read_alpha(page) == 0.8, "a key that was meant for a text box moved alpha"
-    page.evaluate("() => document.activeElement.blur()")
+
+
+def test_undo_by_a_key_wherever_nothing_is_typed(visit: Callable[..., Page]) -> None:
+    page = visit()
+    wait_until_up_to_date(page, 0.9)
+    alpha = drag(page, 0.9, 0.5)
+    wait_until_up_to_date(page, alpha)
+    focused = "() => document.activeElement.type"
+    assert page.evaluate(focused) == "range"
+    page.keyboard.press("Control+z")  # the focus is where the hand left it
+    wait_until(page, "alpha => Number(document.querySelector('#alpha input[type=number]').value) !== alpha", arg=alpha)
+
+    box = page.get_by_label("Movie reviews", exact=True).first
+    box.uncheck()
+    assert page.evaluate(focused) == "checkbox"
+    page.wait_for_timeout(1500)  # what follows at once is of the same step
     page.keyboard.press("Control+z")
-    wait_until(page, "() => Number(document.querySelector('#alpha input[type=number]').value) !== 0.8")
+    wait_until(page, "() => document.querySelector('.expert input[type=checkbox]:not(:checked)') === null")
+
+    tokens, field = page.locator("#methods .token"), page.locator("#methods input[role=combobox]")
+    before = tokens.count()
+    field.click()
+    page.get_by_role("option", name="TIES", exact=True).click()
+    assert tokens.count() == before + 1 and page.evaluate(focused) == "text"
+    page.wait_for_timeout(1500)
+    page.keyboard.press("Control+z")
+    wait_until(page, "before => document.querySelectorAll('#methods .token').length === before", arg=before)
+
+    stands = read_alpha(page)
+    for words in (field, page.locator("#history-name input, #history-name textarea").first):
+        words.click()
+        page.keyboard.type("sim")
+        page.keyboard.press("Control+z")
+        page.wait_for_timeout(500)
+        assert words.input_value() != "sim", "the field did not undo what was typed"
+        assert read_alpha(page) == stands and tokens.count() == before, "a key that was meant for a field undid a step"
 
 
 def test_nobody_is_shown_a_history_by_asking_for_it(visit: Callable[..., Page], server: Server) -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from fusion_ui.merging.doctor import LayerReport
 from fusion_ui.merging.groups import group_of, kind_of
 from fusion_ui.merging.interference import Interference
+from fusion_ui.merging.layer_report import LayerReport
 from fusion_ui.merging.layers import layer_of
 from fusion_ui.merging.movement import Movement
 from fusion_ui.plots.interference import interference_figure

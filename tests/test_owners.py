@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import time
 from collections import namedtuple
@@ -17,7 +18,7 @@ from fusion_ui.progress import Progress
 from fusion_ui.projects.building import blank_project
 from fusion_ui.settings import Settings
 from fusion_ui.ui import owners as owners_module
-from fusion_ui.ui.gate import COOKIE, Gate
+from fusion_ui.ui.gate import COOKIE, MAX_WAITING, Gate
 from fusion_ui.ui.janitor import Janitor
 from fusion_ui.ui.owners import Owners
 from fusion_ui.ui.quota import Quota
@@ -35,7 +36,9 @@ def make_sessions(folder: Path) -> Sessions:
 
 def make_gate(application: Any, settings: Settings, folder: Path) -> Gate:
     owners = Owners(list, lambda _: None)
-    return Gate(application, owners, Quota(owners, lambda _: None), settings, folder, lambda _: None, lambda _: None)
+    return Gate(
+        application, owners, Quota(owners, lambda _: ()), settings, folder, lambda _: None, lambda _: None, list
+    )
 
 
 def test_a_flood_of_names_takes_nobodys_session(monkeypatch: pytest.MonkeyPatch):
@@ -82,7 +85,7 @@ def test_the_janitor_ends_who_was_not_heard_of_and_removes_their_files(tmp_path:
     owners.add_file(sent, ME)
     with busy.fetching(Job(lambda progress: progress.pause(60), Progress)):
         time.sleep(0.3)
-        Janitor(sessions, owners).make_round()
+        Janitor(sessions, owners, tmp_path).make_round()
         assert sessions.ids() == ["busy"] and not folder.exists() and not sent.parent.exists()
 
 
@@ -146,6 +149,37 @@ def test_what_a_visitor_sends_is_bounded_before_it_is_kept(
         assert read == []
 
 
+def test_nobody_fills_the_queue_that_all_share(tmp_path: Path):
+    sessions, waiting, statuses = make_sessions(tmp_path), list[str](), list[int]()
+    owners, settings = sessions.owners, Settings(cache_dir=tmp_path, max_sessions=8, max_tabs_per_visitor=2)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        waiting.append(json.loads((await receive())["body"])["session_hash"])
+        sessions.get(waiting[-1])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    visits = sessions.welcome, sessions.forget, lambda: waiting
+    gate = Gate(application, owners, sessions.quota, settings, tmp_path, *visits)
+
+    def join(session: str, key: str) -> int:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": json.dumps({"session_hash": session}).encode(), "more_body": False}
+
+        headers = [(b"cookie", f"{COOKIE}={key}".encode())] if key else []
+        scope = {"type": "http", "method": "POST", "path": "/gradio_api/queue/join", "query_string": b""}
+        asyncio.run(gate(scope | {"headers": headers}, receive, send))
+        return statuses[-1]
+
+    answers = [join(f"mine{i % 2}", ME) for i in range(MAX_WAITING + 1)]
+    assert answers == [200] * MAX_WAITING + [503] and join("yours", YOU) == 200
+    waiting.clear()
+    assert join("mine2", ME) == 503, "a third page"
+    assert [join(f"program{i}", "") for i in range(3)] == [200, 200, 503], "programs without a key take all the places"
+
+
 def test_a_call_without_a_page_ends_with_its_answer(tmp_path: Path):
     """gradio makes it a session of its own, named as the call; what that holds is its caller's while it lasts."""
     sessions, answers = make_sessions(tmp_path), list[dict[str, Any]]()
@@ -165,7 +199,7 @@ def test_a_call_without_a_page_ends_with_its_answer(tmp_path: Path):
         return {"type": "http.request", "body": b'{"data": []}', "more_body": False}
 
     settings = Settings(cache_dir=tmp_path)
-    gate = Gate(application, owners, sessions.quota, settings, tmp_path, sessions.welcome, sessions.forget)
+    gate = Gate(application, owners, sessions.quota, settings, tmp_path, sessions.welcome, sessions.forget, list)
 
     def ask(method: str, path: str, key: str) -> int:
         answers.clear()

@@ -41,10 +41,9 @@ class Visit:
         self.open_tab("me")
         self.quota, self.owners = self.sessions.quota, self.sessions.owners
         self.sessions.uploads.mkdir(parents=True)
-        hosted = self.sessions
-        self.gate = Gate(
-            self._application, self.owners, self.quota, self.settings, hosted.uploads, hosted.welcome, hosted.forget
-        )
+        hosted, application = self.sessions, self._application
+        visits = hosted.welcome, hosted.forget, list
+        self.gate = Gate(application, self.owners, self.quota, self.settings, hosted.uploads, *visits)
         self.at_once: int | None = None
 
     def open_tab(self, name: str, key: str = ME) -> None:
@@ -284,6 +283,13 @@ def test_a_file_that_is_taken_again_does_not_go_before_it_was_read(visit: Visit)
     with visit.quota.taking("me", [path]), visit.quota.taking("me", [path]):
         assert visit.upload("b.bin", b"y" * (MIB * 3 // 4)) is None and Path(path).exists()
     assert visit.upload("b.bin", b"y" * (MIB * 3 // 4)) is not None and not Path(path).exists()
+
+
+def test_what_is_handed_out_counts(visit: Visit, tmp_path: Path):
+    visit.sessions.get("me").handed_out = place = tmp_path / "zip"
+    place.mkdir()
+    (place / "merge.zip").write_bytes(b"x" * (MIB // 2))
+    assert room_for(visit, ME) == MIB // 2
 
 
 def test_what_is_on_its_way_into_a_folder_has_its_room(visit: Visit):

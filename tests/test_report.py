@@ -100,3 +100,12 @@ def test_figures_escape_what_plotly_would_read(text: str):
     from fusion_ui.plots.style import escape_text
 
     assert "<" not in escape_text(text) and Tags(f"<p>{escape_text(text)}").text == text
+
+
+def test_a_report_says_so_where_models_read_different_numbers_of_sentences(tmp_path: Path, settings: Settings):
+    workspace = Workspace(settings)
+    plan = workspace.plan(make_recipe(write_experts(tmp_path / "models"), tmp_path, "simple_mean"))
+    rows = evaluate_for_report(workspace, plan, [domain_of("a")], Progress())
+    (score,) = rows[0].scores
+    rows[0] = replace(rows[0], scores=(replace(score, num_examples=4),))
+    assert "sentences: A 4 to 9." in write_report("T", plan, "simple_mean", rows, {"a": "A"}, [])

@@ -117,6 +117,15 @@ def test_a_call_that_waited_until_its_page_was_left_works_for_nobody(tmp_path):
     assert not [*tmp_path.rglob("*")]
 
 
+def test_a_browser_is_known_by_what_it_cannot_choose(tmp_path):
+    sessions = Sessions(lambda: Session(blank_project(), REQUEST, version=0), tmp_path)
+    for name, key in (("tab", "k"), ("other tab", "k"), ("stranger", "s")):
+        sessions.owners.claim("session", name, key)
+        sessions.get(name).visitor = f"whatever {name} says"
+    tab, other, stranger = (sessions.get(name).person for name in ("tab", "other tab", "stranger"))
+    assert tab == other != stranger
+
+
 def test_a_page_whose_connection_was_lost_keeps_what_it_had(tmp_path, monkeypatch):
     monkeypatch.setattr("fusion_ui.ui.sessions.RETURN_SECONDS", 0.5)
     sessions = Sessions(lambda: Session(blank_project(), REQUEST, version=0), tmp_path)

@@ -163,7 +163,7 @@ def test_the_quick_decomposition_errs_less_than_storing_in_float32_did(seed: int
     update = left @ np.diag(0.1 * 10.0 ** np.linspace(0, -spread, 12)) @ right.T
     base = generator.standard_normal(shape).astype(np.float32)
     stored = torch.tensor((base + update).astype(np.float32))
-    difference, floor = stored.double() - torch.tensor(base), rounding_floor(stored)
+    difference, floor = stored.double() - torch.tensor(base), rounding_floor(stored, torch.finfo(stored.dtype).eps)
     quick = decompose(difference, floor)
     exact = np.linalg.svd(difference.numpy(), full_matrices=False)
     true = np.linalg.svd(update, full_matrices=False)

@@ -225,6 +225,7 @@ def test_a_recipe_becomes_the_controls_that_ask_for_it_again(small: Project):  #
 
 
 RULE_FOR_DENSITY = {"method": "ties", "parameters": {}, "rules": [{"parameters": "*", "overrides": {"density": 1}}]}
+WITH_BASE = {"method": "task_arithmetic", "parameters": {}}
 
 
 def test_rules_and_scaling_by_depth_come_with_the_recipe(small: Project):  # noqa: F811
@@ -245,11 +246,41 @@ def test_rules_and_scaling_by_depth_come_with_the_recipe(small: Project):  # noq
         (lambda v: v.update(RULE_FOR_DENSITY), "rules for other"),
         (lambda v: v["statistics"].update(seed=3), "a seed"),
         (lambda v: v.update(heads="own"), "other heads"),
+        (lambda v: v.update(WITH_BASE, base="/elsewhere/base"), "another base model than this project"),
+        (lambda v: v.update(WITH_BASE, base="owner/base@abc"), "another base model than this project"),
+        (lambda v: v["experts"][1].update(labels={"LABEL_0": "bad"}), "other names for the labels of products"),
+        (lambda v: v["experts"].reverse(), "experts in another order"),
     ],
 )
 def test_what_the_page_cannot_show_is_refused(small: Project, change: Callable, words: str):  # noqa: F811
     with pytest.raises(RecipeError, match=words):
         apply_recipe(recipe_of(small, change), small, default_request(small))
+
+
+def test_the_base_and_labels_of_the_project_are_known_by_every_name_that_a_recipe_gives_them(
+    small: Project,  # noqa: F811
+):
+    first, *others = small.experts
+    labels = (("negative", "bad"), ("positive", "good"))
+    known = f"owner/base@{'b' * 40}"
+    project = replace(small, experts=(replace(first, labels=labels, base=known), *others))
+
+    def opened(base: str, folded: str | None, project: Project) -> FuseRequest:
+        def change(value: dict[str, Any]) -> None:
+            value.update(WITH_BASE, base=base)
+            value["experts"][0].update(labels=dict(labels), base=folded)
+
+        return apply_recipe(recipe_of(project, change), project, default_request(project))
+
+    for base in (str(small.base), "models/base"):
+        assert opened(base, known, project).methods[0] == "task_arithmetic"
+    on_hub = replace(project, base_source=known)
+    for base in (known, "owner/base"):
+        assert opened(base, None, on_hub).methods[0] == "task_arithmetic"
+    with pytest.raises(RecipeError, match="another base model than"):
+        opened("models/base", known, on_hub)
+    with pytest.raises(RecipeError, match="another base model under the adapter tweets"):
+        opened(known, f"owner/base@{'c' * 40}", on_hub)
 
 
 def test_models_from_the_hub_are_found_by_name_and_commit_and_named_so(small: Project, workspace: Workspace):  # noqa: F811

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,13 @@ def adapter_bytes(adapter: Path) -> int:
     return (adapter / WEIGHTS_FILE).stat().st_size
 
 
-def fold_adapter(adapter: Path, base: Checkpoint, cache: Path) -> Path:
+def fold_adapter(
+    adapter: Path, base: Checkpoint, cache: Path, merge: Callable[[Path, Path, Path], None] | None = None
+) -> Path:
     """The directory in `cache` of the adapter folded into `base`, made the first time.
+
+    Args:
+        merge: from directories of base and adapter to a new one; `merge_adapter` where it is None.
 
     Raises:
         CheckpointError: the adapter does not fit the base, or neither of them has a classification head.
@@ -68,7 +74,7 @@ def fold_adapter(adapter: Path, base: Checkpoint, cache: Path) -> Path:
     out = cache / digest.hexdigest()[:32]
     if not out.is_dir():
         with replace_directory(out) as temporary:
-            merge_adapter(base.directory, adapter, temporary)
+            (merge or merge_adapter)(base.directory, adapter, temporary)
     return out
 
 

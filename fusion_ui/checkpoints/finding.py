@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fusion_ui.checkpoints.adapters import fold_adapter, is_adapter, read_adapter_config
 from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.checkpoints.folding import SECONDS, merge_in_child
 from fusion_ui.checkpoints.limits import check_untrusted
 from fusion_ui.checkpoints.trial import try_in_child
+from fusion_ui.child import ChildLimits
 from fusion_ui.errors import CheckpointError
 from fusion_ui.progress import Progress
 from fusion_ui.settings import Settings
@@ -26,6 +29,7 @@ def find_checkpoint(
     progress: Progress | None = None,
     *,
     trusts_paths: bool = True,
+    folded: Path | None = None,
 ) -> Checkpoint:
     """A local directory, or a hub model downloaded or found in the cache; an adapter is folded into its base.
 
@@ -33,7 +37,9 @@ def find_checkpoint(
         model: a directory, or ``owner/name``, with ``@revision`` where `revision` is not given.
         base: what an adapter is folded into; None takes the base that the adapter names.
         token: the visitor's own, for a gated or private model; used for this call alone.
-        trusts_paths: an adapter in a directory may name its base by a path. False for what a stranger brought.
+        trusts_paths: an adapter in a directory may name its base by a path. False for what a stranger brought, which
+            is also folded in a process of its own.
+        folded: where a folded adapter goes; None: the cache.
 
     Raises:
         CheckpointError: it is neither a directory nor of the form ``owner/name``, or an adapter does not fit.
@@ -59,10 +65,14 @@ def find_checkpoint(
         raise CheckpointError(f"{error} The adapter {name} needs it: set 'base' in the recipe.") from None
     if is_adapter(whole.directory):
         raise CheckpointError(f"The base of the adapter {name} is an adapter itself. Set 'base' to a whole model.")
+    merge = None
     if not trusts_paths:
         try_in_child(whole.directory, name=whole.name, progress=progress)
+        limits = ChildLimits(SECONDS, settings.max_worker_bytes, file_bytes=settings.max_model_bytes)
+        merge = partial(merge_in_child, limits=limits, progress=progress or Progress())
     pinned = f"{whole.source}@{whole.revision}" if whole.revision else None
-    return replace(found, directory=fold_adapter(found.directory, whole, settings.adapters_dir), base=pinned)
+    directory = fold_adapter(found.directory, whole, folded or settings.adapters_dir, merge)
+    return replace(found, directory=directory, base=pinned)
 
 
 def _locate(name: str, model: str, revision: str | None, token: str | None, progress: Progress | None) -> Checkpoint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
@@ -15,14 +15,14 @@ def is_finite(tensor: Tensor) -> bool:
     return tensor.numel() == 0 or all(bool(end.isfinite()) for end in tensor.aminmax())
 
 
-def check_finite(experts: Sequence[Checkpoint]) -> None:
-    """Read every weight once, before anything is measured with it.
+def check_finite(experts: Sequence[Checkpoint], names: Iterable[str] | None = None) -> None:
+    """Read every weight once, or those of some `names`, before anything is measured with it.
 
     Raises:
         MergeError: an expert's tensor has NaN or infinite entries.
     """
     for expert in experts:
-        for name in expert.tensors.names:
+        for name in expert.tensors.names if names is None else sorted(names):
             check_tensor(expert, name, expert.tensors.read(name))
 
 

@@ -159,6 +159,7 @@ class PreparedMerge:
 
 def _fixed(source: SlotSource) -> tuple[dict[str, Tensor], dict[str, Treatment]]:
     """The tensors that no method decides: whole numbers, and the rows of a head that knows several label sets."""
+    source.check_apart()  # now, and not when a text is answered with such a head
     constants, head = dict(source.constants()), dict(source.union_head())
     treatments = dict.fromkeys(constants, Treatment("copy", reason="whole numbers, the same in every expert"))
     treatments |= dict.fromkeys(head, Treatment("mean", reason="each label's row over the experts that know the label"))

@@ -9,6 +9,9 @@ from fusion_ui.merging.plan import MergePlan
 from fusion_ui.merging.recipe import Calibration, MergeRecipe
 from fusion_ui.sources.hub_access import is_repository_id
 
+PORTABLE_BASE = "models/base"
+"""Where a recipe for others expects a base model that is on no hub."""
+
 
 def pinned_recipe(plan: MergePlan) -> MergeRecipe:
     """The recipe with every hub model named by its repository and the commit that it meant."""
@@ -40,7 +43,7 @@ def portable_recipe(recipe: MergeRecipe) -> MergeRecipe:
         if entry.calibration is not None:
             change["calibration"] = portable_calibration(entry.calibration, slug)
         experts.append(entry.model_copy(update=change))
-    base = _name_of(recipe.base, "models/base") if recipe.base is not None else None
+    base = _name_of(recipe.base, PORTABLE_BASE) if recipe.base is not None else None
     return recipe.model_copy(update={"experts": tuple(experts), "base": base})
 
 

@@ -46,6 +46,11 @@ class Rule(BaseModel):
             return f"kept the {self.merge}" if self.merge in (MEAN, BASE) else f"kept {self.merge}"
         return ", ".join(f"{name} = {value}" for name, value in self.overrides.items()) or AS_ASKED
 
+    @property
+    def reason(self) -> str:
+        """What the merge report says of a parameter that the rule decided."""
+        return f"{self.effect}: rule {self.parameters!r}"
+
     def adapt(self, method: MergeMethod) -> MergeMethod:
         """The method with this rule's overrides."""
         return replace(method, **self.overrides) if self.overrides else method
@@ -55,7 +60,7 @@ class Rule(BaseModel):
         tensor, treatment = merged
         if not self.overrides or treatment.reason:  # a reason says that the method, and so its parameters, had no part
             return merged
-        return tensor, replace(treatment, reason=f"{self.effect}: rule {self.parameters!r}")
+        return tensor, replace(treatment, reason=self.reason)
 
 
 NO_RULE = Rule(parameters="*")
@@ -74,14 +79,13 @@ class ParameterRules:
 
     def keep(self, rule: Rule, slot: ParameterSlot) -> Merged:
         """What a rule keeps of a slot in the place of a merge. The base model must be there where it says so."""
-        reason = f"{rule.effect}: rule {rule.parameters!r}"
         if rule.merge == MEAN:
-            return slot.mean, Treatment("mean", reason=reason)
+            return slot.mean, Treatment("mean", reason=rule.reason)
         if rule.merge == BASE:
             assert slot.base is not None  # check_rules asks for it
-            return slot.base, Treatment("base", reason=reason)
+            return slot.base, Treatment("base", reason=rule.reason)
         # A copy: as a view it would hold on to the stack of every expert.
-        return slot.experts[self.experts.index(rule.merge)].clone(), Treatment("expert", reason=reason)
+        return slot.experts[self.experts.index(rule.merge)].clone(), Treatment("expert", reason=rule.reason)
 
     @property
     def identity(self) -> list[list[Any]]:

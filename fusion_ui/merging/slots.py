@@ -12,7 +12,7 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.layouts import is_linear_weight, is_stored_transposed
 from fusion_ui.errors import MergeError, StatisticError
-from fusion_ui.merging.finiteness import check_tensor, is_finite
+from fusion_ui.merging.finiteness import check_finite, check_tensor, is_finite
 from fusion_ui.merging.labels import Heads, LabelSpace
 from fusion_ui.merging.seeds import ExpertSeeds
 from fusion_ui.merging.tied import TIED, find_copies, is_output_table
@@ -167,6 +167,14 @@ class SlotSource:
         tensor = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
         return tensor.mT if self.is_transposed(name) else tensor
 
+    def check_apart(self) -> None:
+        """Look at the heads that are no slots of the merge: those that experts keep, and parts of a union.
+
+        Raises:
+            MergeError: an expert's tensor has NaN or infinite entries.
+        """
+        check_finite(self.experts, self._apart)
+
     def constants(self) -> Iterator[tuple[str, Tensor]]:
         """Tensors of whole numbers, such as position indices: the same in every expert, so there is nothing to merge.
 
@@ -189,8 +197,6 @@ class SlotSource:
             return
         for name in sorted(self._labels.parameters):
             tensors = [expert.tensors.read(name) for expert in self.experts]
-            for expert, tensor in zip(self.experts, tensors, strict=True):
-                check_tensor(expert, name, tensor)
             yield name, self._labels.average_rows(tensors, self.weights)
 
     def slots(self, names: Sequence[str] | None = None) -> Iterator[ParameterSlot]:
@@ -213,11 +219,21 @@ class SlotSource:
                 fishers=self._fishers(name),
                 fisher_norms=self._fisher_norms,
                 seeds=ExpertSeeds(self.seed, name, self.experts),
+                stored_as=self._stored_as(name),
             )
 
     def _read(self, expert: int, name: str) -> Tensor:
         tensor = self.experts[expert].tensors.read(name)
         return self._labels.reorder(name, expert, tensor) if self._labels else tensor
+
+    def _stored_as(self, name: str) -> torch.dtype:
+        """The coarsest type in which an expert or the base stores a parameter, or the bias that goes with it."""
+        names = [name, self._bias_of[name]] if name in self._bias_of else [name]
+        types = [expert.tensors.header(each).dtype for expert in self.experts for each in names]
+        if self.base is not None:
+            known = [self._base_names[each] for each in names if each in self._base_names]
+            types += [self.base.tensors.header(each).dtype for each in known]
+        return max(types, key=lambda dtype: torch.finfo(dtype).eps)
 
     def _find_biases(self, names: Sequence[str]) -> dict[str, str]:
         """Weight of a linear layer with Grams -> its bias."""

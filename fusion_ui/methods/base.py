@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.parameters import check_values, declared_parameters
+from fusion_ui.solving.normal_equations import NormalEquations
 from fusion_ui.solving.treatment import Treatment
 from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
 
@@ -73,6 +74,11 @@ class MergeMethod(ABC):
             settings: the only ones that will be asked for; any, where none is named.
         """
         raise TypeError(f"{cls.__name__} has nothing to prepare; call merge_parameter")
+
+    @classmethod
+    def find_equations(cls, slot: ParameterSlot) -> NormalEquations | None:
+        """The normal equations that say how well the method's result is determined; None where it solves none."""
+        return slot.equations
 
     @classmethod
     def needs_calibration(cls) -> bool:

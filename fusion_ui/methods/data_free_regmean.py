@@ -66,6 +66,11 @@ class DataFreeRegMean(MergeMethod):
         solve = solve_known(_surrogate_equations(slot), slot.mean, slot.deltas, alphas)
         return lambda method: solve(method.alpha)
 
+    @classmethod
+    def find_equations(cls, slot: ParameterSlot) -> NormalEquations | None:
+        """Those of the surrogates; a parameter without a base, or that is merged as the mean, has none."""
+        return None if slot.base is None or _reason_for_mean(slot) else _surrogate_equations(slot)
+
 
 def _surrogate_equations(slot: ParameterSlot) -> NormalEquations:
     """One row each: the surrogates are normalised already. An expert that is the base has none, and no say."""

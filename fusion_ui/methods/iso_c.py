@@ -13,7 +13,7 @@ from torch import Tensor
 from fusion_ui.methods.base import Merged, MergeMethod
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.parameters import Range
-from fusion_ui.solving.spectrum import decompose, rounding_floor
+from fusion_ui.solving.spectrum import NOTHING_LEFT, decompose, rounding_floor
 from fusion_ui.solving.treatment import Treatment
 
 
@@ -65,7 +65,9 @@ def _merge_updates(slot: ParameterSlot, base: Float[Tensor, "..."]) -> tuple[Flo
     total, floor = torch.zeros_like(slot.mean, dtype=torch.float64), 0.0
     for coefficient, expert in zip(slot.coefficients, slot.experts, strict=True):
         total.add_(expert.double() - base, alpha=coefficient)
-        floor += coefficient * rounding_floor(expert)
+        floor += coefficient * rounding_floor(expert, slot.stored_eps)
     found = decompose(total, floor)
-    size = found.values.sum() / max(1, len(found.values))
+    if len(found.values) == 0:
+        return torch.zeros_like(slot.mean), Treatment("base", num_cut=found.num_cut, reason=NOTHING_LEFT)
+    size = found.values.mean()
     return (size * found.left @ found.right).to(slot.experts.dtype), Treatment("iso", num_cut=found.num_cut)

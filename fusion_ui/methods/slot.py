@@ -33,6 +33,8 @@ class ParameterSlot:
         fisher_norms: the norm of each expert's Fisher information over all its parameters.
         seeds: one for each expert, for methods that draw random numbers. Made from the recipe's seed, the parameter's
             name and the expert's weights, so that the order of the experts does not matter.
+        stored_as: the coarsest type in which an expert or the base stores the parameter; None where that is the type
+            of `experts`.
     """
 
     name: str
@@ -46,6 +48,12 @@ class ParameterSlot:
     fishers: Float[Tensor, "expert ..."] | None = None
     fisher_norms: tuple[float, ...] = ()
     seeds: Sequence[int] = ()
+    stored_as: torch.dtype | None = None
+
+    @property
+    def stored_eps(self) -> float:
+        """The relative rounding of the stored entries: a half-precision one is not undone by reading it as float32."""
+        return torch.finfo(self.stored_as or self.experts.dtype).eps
 
     @cached_property
     def mean(self) -> Float[Tensor, "..."]:

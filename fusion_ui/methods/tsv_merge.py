@@ -13,7 +13,7 @@ from torch import Tensor
 from fusion_ui.methods.base import Merged, MergeMethod
 from fusion_ui.methods.slot import ParameterSlot
 from fusion_ui.parameters import Range
-from fusion_ui.solving.spectrum import decompose, nearest_orthonormal, rounding_floor
+from fusion_ui.solving.spectrum import NOTHING_LEFT, decompose, nearest_orthonormal, rounding_floor
 from fusion_ui.solving.treatment import Treatment
 
 
@@ -67,7 +67,11 @@ def _merge_updates(slot: ParameterSlot, base: Float[Tensor, "..."]) -> tuple[Flo
     if rank == 0:
         reason = reason or "fewer rows or columns than experts"
         return slot.mean - base, Treatment("mean task vector", reason=reason)
-    found = [decompose(expert.double() - base, rounding_floor(expert), rank) for _, expert in tasks]
+    floors = [rounding_floor(expert, slot.stored_eps) for _, expert in tasks]
+    found = [decompose(expert.double() - base, floor, rank) for (_, expert), floor in zip(tasks, floors, strict=True)]
+    if all(len(task.values) == 0 for task in found):
+        num_cut = sum(task.num_cut for task in found)
+        return torch.zeros_like(slot.mean), Treatment("base", num_cut=num_cut, reason=NOTHING_LEFT)
     left, num_shared = nearest_orthonormal(torch.cat([task.left for task in found], 1))
     right, _ = nearest_orthonormal(torch.cat([task.right for task in found]).mT)
     values = torch.cat([c * task.values for (c, _), task in zip(tasks, found, strict=True)])

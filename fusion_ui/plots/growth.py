@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fusion_ui.evaluation.combined import ENSEMBLE_COLOR
-from fusion_ui.plots.style import DOMAIN_COLORS, MARGIN, SYMBOLS, Figure, fade, new_figure, value_axis
+from fusion_ui.plots.style import MARGIN, Figure, domain_line, fade, new_figure, value_axis
 from fusion_ui.tasks import metric_scale
 
 HEIGHT = 400
@@ -30,9 +30,9 @@ def growth_figure(frame: pd.DataFrame, domains: Mapping[str, str], order: Sequen
         rows.setdefault((row["series"], row["domain"]), []).append(row)
     traces, span = [], [0.7, len(order) + 0.3]
     for i, (name, title) in enumerate(domains.items()):
-        color, symbol = DOMAIN_COLORS[i % len(DOMAIN_COLORS)], SYMBOLS[i % len(SYMBOLS)]
+        color, symbol, dash = domain_line(i)
         points = rows.get(("domain", name), [])
-        trace = _line(points, escape(title[:40], quote=False), {"color": color, "width": 1.5})
+        trace = _line(points, escape(title[:40], quote=False), {"color": color, "width": 1.5, "dash": dash})
         symbols = [symbol if row["role"] == "in-domain" else f"{symbol}-open" for row in points]
         # A little apart, so that no interval hides another.
         trace["x"] = [x + APART * (i - (len(domains) - 1) / 2) for x in trace["x"]]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.plots.style import DOMAIN_COLORS, SYMBOLS, Figure, escape_text, fade, new_figure, value_axis
+from fusion_ui.plots.style import SYMBOLS, Figure, domain_line, escape_text, fade, new_figure, value_axis
 from fusion_ui.results.curve import MEAN
 from fusion_ui.tasks import metric_scale
 from fusion_ui.tasks.scales import Scale
@@ -56,9 +56,10 @@ def curve_figure(
     rows, looks = (_rows_of([r for r in records if bool(r["is_complete"]) == done], domains) for done in (True, False))
     traces = []
     for i, (name, title) in enumerate(domains.items()):
-        color, symbol = DOMAIN_COLORS[i % len(DOMAIN_COLORS)], SYMBOLS[i % len(SYMBOLS)]
+        color, symbol, dash = domain_line(i)
         traces.append(_band(rows[name], escape_text(title), fade(color, BAND)))
-        traces.append(_line(rows[name], escape_text(title), label, {"color": color, "width": 1.5}, symbol))
+        line = {"color": color, "width": 1.5, "dash": dash}
+        traces.append(_line(rows[name], escape_text(title), label, line, symbol))
         traces.append(_look(looks[name], escape_text(title), label, {"color": color}, symbol))
     traces.append(_band(rows[MEAN], "mean", MEAN_BAND))
     # "ink" is drawn in the page's text colour.

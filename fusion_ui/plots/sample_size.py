@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fusion_ui.plots.parameter_curve import Level
-from fusion_ui.plots.style import DOMAIN_COLORS, Figure, escape_text, fade, new_figure
+from fusion_ui.plots.style import Figure, domain_line, escape_text, fade, new_figure
 
 HEIGHT = 380
 BAND = 0.15
@@ -29,9 +29,10 @@ def sample_size_figure(frame: pd.DataFrame, domains: Mapping[str, str], levels: 
     traces: list[dict[str, Any]] = []
     records = frame.to_dict(orient="records")
     for i, (name, title) in enumerate(domains.items()):
-        color = DOMAIN_COLORS[i % len(DOMAIN_COLORS)]
+        color, _, dash = domain_line(i)
         rows = _summarise([row for row in records if row["domain"] == name])
-        traces += [_band(rows, title, fade(color, BAND)), _line(rows, title, {"color": color, "width": 1.5})]
+        line = {"color": color, "width": 1.5, "dash": dash}
+        traces += [_band(rows, title, fade(color, BAND)), _line(rows, title, line)]
     mean = _summarise(records)
     traces.append(_band(mean, "mean", "rgba(128,128,128,0.2)"))
     traces.append(_line(mean, "mean", {"width": 4}) | {"meta": "ink"})  # drawn in the page's text colour

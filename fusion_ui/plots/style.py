@@ -19,8 +19,13 @@ DOMAIN_COLORS = ("#5a63fc", "#cf1b09", "#7e5a99", "#7e9963", "#bd8700", "#2d99ab
 """One a domain, told apart by colour-blind eyes too, and seen on white as well as on the dark page."""
 
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "star", "triangle-down", "x")
+SYMBOLS += ("pentagon", "hourglass", "triangle-left", "bowtie")
 PATTERNS = ("", "/", "x", "-", "\\", "+", "|", ".")
 """Of marks and of bars, in the order in which they stand: colour is never the only thing that tells them apart."""
+
+DASHES = ("solid", "longdash")
+"""Of domains' lines. A project may have more domains than there are colours to tell apart: those that share one differ
+here, and in their symbol."""
 
 CELL_INK = "#0f172a"
 """Numbers in the cells of heat maps, which are light in either theme."""
@@ -43,6 +48,12 @@ def new_figure(height: int, traces: list[dict[str, Any]], **layout: Any) -> Figu
         "dragmode": False,
     }
     return {"data": traces, "layout": shared | layout}
+
+
+def domain_line(number: int) -> tuple[str, str, str]:
+    """Colour, symbol and dash of a project's domain by its place: no two of all that fit look the same."""
+    dash = DASHES[number // len(DOMAIN_COLORS) % len(DASHES)]
+    return DOMAIN_COLORS[number % len(DOMAIN_COLORS)], SYMBOLS[number % len(SYMBOLS)], dash
 
 
 def value_axis(scale: Scale, low: float | None, high: float | None, is_from_zero: bool = False) -> dict[str, Any]:

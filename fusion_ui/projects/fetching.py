@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from fusion_ui.checkpoints.adapters import is_adapter, read_adapter_config
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.finding import find_checkpoint
 from fusion_ui.checkpoints.limits import check_untrusted
@@ -19,6 +20,7 @@ from fusion_ui.progress import Progress
 from fusion_ui.projects.building import blank_project
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import Settings
+from fusion_ui.sources.hub import is_repository_id
 from fusion_ui.sources.local import is_directory
 from fusion_ui.sources.upload import UploadLimits, receive_upload
 
@@ -49,8 +51,12 @@ def fetch_model(
     progress: Progress,
     token: str | None = None,
     is_base: bool = False,
+    folder: Path | None = None,
 ) -> Checkpoint:
     """A model of the hub, or of this machine's disk, as an addition to `project`, or as its base.
+
+    Args:
+        folder: where an adapter that was folded into its base goes; None: the cache.
 
     Raises:
         CheckpointError: it does not go with the project's models, or this machine has no room for it; then nothing
@@ -66,7 +72,9 @@ def fetch_model(
     # A base may have another head than the experts, or none; what it lacks is found when it is here.
     if problems := check_addition(blank_project() if is_base else project, model, settings, token).problems:
         raise CheckpointError(" ".join(problems))
-    found = find_checkpoint(name or model, model, settings, token=token, progress=progress, trusts_paths=is_local)
+    found = find_checkpoint(
+        name or model, model, settings, token=token, progress=progress, trusts_paths=is_local, folded=folder
+    )
     return _try(found, progress)
 
 
@@ -85,11 +93,26 @@ def receive_model(
         limits = UploadLimits(max_bytes=most if room is None else min(most, room))
         receive_upload([Path(file) for file in files], target, limits, progress=progress)
         check_untrusted(target, name=name or "uploaded")
+        _weigh_base(target, settings)
         title = name or Path(files[0]).stem
-        return _try(find_checkpoint(title, str(target), settings, progress=progress, trusts_paths=False), progress)
+        found = find_checkpoint(
+            title, str(target), settings, progress=progress, trusts_paths=False, folded=target.parent
+        )
+        return _try(found, progress)
     except BaseException:  # a full disk too, and a visitor who leaves
         shutil.rmtree(target.parent, ignore_errors=True)
         raise
+
+
+def _weigh_base(directory: Path, settings: Settings) -> None:
+    """An adapter is small, and what it names as its base may be of any size: weighed before it is fetched."""
+    if not is_adapter(directory):
+        return
+    base = str(read_adapter_config(directory).get("base_model_name_or_path") or "")
+    if is_repository_id(base.partition("@")[0]) and (
+        problems := check_addition(blank_project(), base, settings).problems
+    ):
+        raise CheckpointError(" ".join(problems))
 
 
 def _try(found: Checkpoint, progress: Progress) -> Checkpoint:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.merging.doctor import LayerReport
 from fusion_ui.merging.interference import Interference
+from fusion_ui.merging.layer_report import LayerReport
 
 PAIR_NUMBERS = {"cosine": Interference.cosine, "apart": Interference.distance, "opposed": Interference.opposed}
 COLUMNS = ["place", "first", "second", *PAIR_NUMBERS]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ui.merging.doctor import LayerReport
+from fusion_ui.merging.layer_report import LayerReport
 from fusion_ui.results.interference import PAIR_NUMBERS, mean_over_pairs
 
-NUMBERS = ["layer", "rows", "width", "num_dead", "num_cut"]
+NUMBERS = ["layer", "rows", "width", "num_dead", "num_cut", "num_flat"]
 NUMBERS += ["condition_before", "condition_after", "smallest_eigenvalue", "moved", "nearest_expert"]
 NUMBERS += ["cosine", "apart", "opposed"]
 COLUMNS = ["name", "stack", "group", "kind", "is_matrix", "path", "reason", *NUMBERS, "attention"]
@@ -45,6 +45,7 @@ def _row(report: LayerReport) -> dict[str, Any]:
         "smallest_eigenvalue": conditioning and conditioning.smallest,
         "num_dead": report.num_dead,
         "num_cut": report.num_cut,
+        "num_flat": report.num_flat,
         "moved": movement.from_mean,
         "nearest_expert": min(distances, default=None),
         **{name: mean_over_pairs(report.interference, name) for name in PAIR_NUMBERS},

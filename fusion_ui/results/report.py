@@ -131,8 +131,13 @@ def _cell(scale: Scale, value: float, interval: tuple[float, float]) -> tuple[st
 
 
 def _read_on(report: Report) -> str:
-    """On which split, and how many sentences, the numbers were read."""
-    counts = {(s.split, s.domain): s.num_examples for row in report.rows for s in row.scores}
-    splits = sorted({split for split, _ in counts})
-    each = ", ".join(f"{report.domains.get(domain, domain)} {count}" for (_, domain), count in counts.items())
+    """On which split, and how many sentences, the numbers were read; from fewest to most where models differ in it."""
+    counts = dict[str, set[int]]()
+    for score in (score for row in report.rows for score in row.scores):
+        counts.setdefault(score.domain, set()).add(score.num_examples)
+    splits = sorted({score.split for row in report.rows for score in row.scores})
+    each = ", ".join(
+        f"{report.domains.get(domain, domain)} {' to '.join(map(str, sorted({min(found), max(found)})))}"
+        for domain, found in counts.items()
+    )
     return f"Read on {' and '.join(splits)}; sentences: {each}." if counts else ""

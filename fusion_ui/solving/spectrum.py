@@ -11,6 +11,9 @@ from torch import Tensor
 SQUARABLE = 1e-7
 """Floor, relative to the norm, from which a matrix may be decomposed by its Gram matrix, see `decompose`."""
 
+NOTHING_LEFT = "no change of the experts is larger than what rounding may have made"
+"""Why a method on directions gives the base back: there was none above the floor."""
+
 SHARED = torch.finfo(torch.float64).eps ** 0.5
 """Singular value of unit vectors side by side up to which some of them are the same direction to the last digit."""
 
@@ -31,14 +34,14 @@ class Spectrum:
     num_cut: int
 
 
-def rounding_floor(weight: Float[Tensor, "out n"]) -> float:
-    """Up to which singular value the difference of two such weights may be rounding alone.
+def rounding_floor(weight: Float[Tensor, "out n"], eps: float) -> float:
+    """Up to which singular value the difference of two such weights, stored with that eps, may be rounding alone.
 
     A weight is stored to half an eps of each entry, so its rounding has at most half of eps times its Frobenius norm,
     and a difference has twice that. The difference itself may be far smaller: an adapter of rank 16, folded into 384
     columns, leaves 368 singular values of 1e-7 beside 16 of 1e-1, and these are no directions of any task.
     """
-    return torch.finfo(weight.dtype).eps * torch.linalg.vector_norm(weight).item()
+    return eps * torch.linalg.vector_norm(weight).item()
 
 
 def decompose(matrix: Float[Tensor, "out n"], floor: float, rank: int | None = None) -> Spectrum:

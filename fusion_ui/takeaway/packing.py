@@ -24,7 +24,7 @@ from fusion_ui.takeaway.exporting import Scoring, take_away
 from fusion_ui.workspace import Workspace
 
 SPARE_BYTES = 64 << 20
-"""Left free on the disk."""
+"""Left free on the disk of somebody who is alone on it."""
 
 
 def pack(
@@ -112,7 +112,9 @@ def _exported(
 
 def _check_room(workspace: Workspace, plan: MergePlan, folder: Path, copies: int) -> None:
     size = sum(file.stat().st_size for file in plan.experts[0].tensors.files) * max(1, len(own_directories(plan)))
-    most, free = workspace.settings.max_export_bytes, free_bytes(folder) - SPARE_BYTES
+    settings = workspace.settings
+    spare = SPARE_BYTES if settings.allows_folders else settings.min_free_bytes
+    most, free = settings.max_export_bytes, free_bytes(folder) - spare
     if size > most:
         raise MergeError(
             f"The merged model takes {format_bytes(size)}, and {format_bytes(most)} is the most that is handed out "

@@ -37,6 +37,7 @@ from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub import HubModel, search_models
 from fusion_ui.sources.local import is_directory
 from fusion_ui.tasks import find_task
+from fusion_ui.ui.line import Line, in_time
 from fusion_ui.ui.placing import take_awaited
 from fusion_ui.ui.quota import new_place, remove_unused
 from fusion_ui.ui.readers import Readers
@@ -54,7 +55,8 @@ class Bringing:
 
     def __init__(self, workspace: Workspace, sessions: Sessions, demo: Project) -> None:
         self.workspace, self.sessions, self.demo = workspace, sessions, demo
-        self._readers = Readers(workspace.settings)
+        self._readers, limits = Readers(workspace.settings), workspace.settings
+        self._line = Line(limits.max_jobs, limits.max_jobs_per_visitor, limits.max_waiting)
 
     def choose(self, session_id: str | None, name: str) -> Project:
         """Show the demo, or the visitor's own project."""
@@ -76,7 +78,7 @@ class Bringing:
     ) -> Iterator[tuple[float, str] | list[str]]:
         """Fetch, check and add a model: progress, and at the end sentences on what should be known."""
         session, settings = self.sessions.get(session_id), self.workspace.settings
-        model, name = _clean(model), _clean(name)
+        model, name, is_base = _clean(model), _clean(name), bool(is_base)
         with ExitStack() as stack:
             if files:
                 stack.enter_context(self.sessions.quota.taking(session_id, files))
@@ -87,9 +89,12 @@ class Bringing:
                 room += sum(Path(file).stat().st_size for file in files if not file.lower().endswith(".zip"))
                 work = partial(receive_model, files, name, place, settings, room=room)
             else:
-                own, given = session.own, _clean(token) or None
-                work = partial(fetch_model, own, model, name, settings, token=given, is_base=bool(is_base))
-            found: Checkpoint = yield from self._follow(session, work)
+                own, given, place = session.own, _clean(token) or None, None
+                if not settings.allows_folders:  # a folded adapter is its visitor's, and goes with them
+                    stack.enter_context(self._reserve(session_id, [], math.inf))
+                    place = stack.enter_context(new_place(self.sessions.folder_of(session), "models"))
+                work = partial(fetch_model, own, model, name, settings, token=given, is_base=is_base, folder=place)
+            found: Checkpoint = yield from self._take(session, work)
             own, warnings = (use_base(session.own, found), []) if is_base else add_expert(session.own, name, found)
         self._change(session, own)
         if is_base:
@@ -110,7 +115,7 @@ class Bringing:
             progress.report(0.0, f"Reading what {name[:80]} is")
             return check_addition(session.own, name, settings, _clean(token) or None)
 
-        yield _say_needs((yield from self._follow(session, work)), f"{name} can be added.")
+        yield _say_needs((yield from self._take(session, work)), f"{name} can be added.")
 
     def weigh_preset(self, session_id: str | None, name: str) -> list[str]:
         """What a preset holds, and what it takes to open it."""
@@ -125,7 +130,7 @@ class Bringing:
             raise CheckpointError(" ".join(problems))
         folder = self.sessions.folder_of(session) / "domains"
         work = partial(open_preset, preset, folder, self.workspace.settings, token=_clean(token) or None)
-        project, notes = yield from self._follow(session, work)
+        project, notes = yield from self._take(session, work)
         self._change(session, project, preset.name)
         yield [f"{preset.title}: opened as your own project.", *notes, *take_awaited(session)]
 
@@ -134,6 +139,18 @@ class Bringing:
         session = self.sessions.get(session_id)
         self._change(session, rename_labels(session.own, rows))
         return ["Labels are called as the table says."]
+
+    def _take(self, session: Session, work: Callable[[Progress], Any]) -> Iterator[Any]:
+        """`_follow` for models, when it is this visitor's turn, and for as long as anything may take here.
+
+        Raises:
+            BusyError: too many wait, or it took longer.
+        """
+        with self._line.join(session.person) as place:
+            with session.fetching(place):
+                for sentence in place.wait():
+                    yield 0.0, sentence
+            return (yield from in_time(self._follow(session, work), self.workspace.settings.max_job_seconds))
 
     def _follow(self, session: Session, work: Callable[[Progress], Any]) -> Iterator[Any]:
         """Progress of some work, which ends when its follower goes or the visitor stops it; its result at the end."""

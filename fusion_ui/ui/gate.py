@@ -12,8 +12,8 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fusion_ui.merging.preflight import format_bytes
 from fusion_ui.settings import Settings
+from fusion_ui.ui.messages import Refusal, answer, note_answer, read_body, replay
 from fusion_ui.ui.owners import Owners
 from fusion_ui.ui.quota import Quota
 
@@ -34,6 +35,7 @@ CLOSED = re.compile(
     f"/monitoring|{API}(proxy=|deep_link|component_server|process_recording|stream/|vibe-|undo-vibe-|dev/|run-history)"
 )
 CALLS = re.compile(f"{API}(queue/join|(run|api|call|call/v2)/[^/]+|cancel|reset)/?")
+DIRECT = re.compile(f"{API}((run|api)/[^/]+|cancel|reset)/?")
 FETCHED = re.compile(f"{API}call/(v2/)?[^/]+/(?P<call>[^/]+)/?")
 HEARTBEAT = re.compile(f"{API}heartbeat/(?P<session>[^/]+)/?")
 FILE = re.compile(f"{API}file[=/](?P<path>.*)", re.DOTALL)
@@ -41,18 +43,9 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[\w.:-]{1,100}")
 MAX_VALUES, MAX_DEPTH = 100_000, 32
 """Values in one request, and how deep one may stand in others."""
-MAX_NOTED = 1 << 20
-"""Bytes of an answer that names new files or calls."""
-
+MAX_WAITING = 32
+"""Calls of one browser that wait in gradio's queue. People wait in `ui.line`, so hardly any do."""
 NOT_YOURS = "This belongs to another visitor, or is not there any more. Load the page again."
-
-
-class Refusal(Exception):
-    """An answer in gradio's place: a status and a sentence."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 class Gate:
@@ -61,6 +54,7 @@ class Gate:
     Args:
         welcome: told the id of each session that its own visitor asks something for.
         farewell: told the id of each session that ends here: that of a call without a page, once it was answered.
+        waiting: the session of each call that gradio has taken and not begun.
     """
 
     def __init__(
@@ -72,10 +66,11 @@ class Gate:
         uploads: Path,
         welcome: Callable[[str], None],
         farewell: Callable[[str], None],
+        waiting: Callable[[], Iterable[str]],
     ) -> None:
         self.app, self.owners, self.quota = app, owners, quota
         self.settings, self.uploads = settings, uploads.resolve()
-        self.welcome, self.farewell = welcome, farewell
+        self.welcome, self.farewell, self.waiting = welcome, farewell, waiting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it with a sentence."""
@@ -87,7 +82,7 @@ class Gate:
             try:
                 receive, send = await self._admit(scope, receive, send, key, stack)
             except Refusal as refusal:
-                await _answer(send, refusal.status, str(refusal))
+                await answer(send, refusal.status, str(refusal))
                 return
             await self.app(scope, receive, send)
 
@@ -109,11 +104,13 @@ class Gate:
         elif path.rstrip("/") == f"{API}upload":
             self._check_upload(query, key)
             counted = await asyncio.to_thread(self._count, scope, receive, key, stack)  # it looks through folders
-            return counted, _note(send, lambda paths: self._add_files(paths, key))
+            return counted, note_answer(send, lambda paths: self._add_files(paths, key))
         elif scope["method"] == "POST" and CALLS.fullmatch(path):
-            body = await _read(receive, self.settings.max_request_bytes)
+            body = await read_body(receive, self.settings.max_request_bytes)
             has_page = self._check_call(body, key)
-            return _replay(body, receive), _note(send, lambda answer: self._add_call(answer, key, has_page))
+            if not DIRECT.fullmatch(path):
+                self._check_waiting(key)
+            return replay(body, receive), note_answer(send, lambda answer: self._add_call(answer, key, has_page))
         elif scope["method"] == "GET":
             for call in _found(FETCHED, path):
                 if self.owners.owner_of("call", call) != key:
@@ -133,11 +130,19 @@ class Gate:
 
     def _check_room(self, key: str) -> None:
         """For one more session of this key."""
-        most = self.settings.max_tabs_per_visitor
-        if key and len(self.owners.sessions_of(key)) >= most:
+        most, own = self.settings.max_tabs_per_visitor, len(self.owners.sessions_of(key))
+        if key and own >= most:
             raise Refusal(503, f"You have {most} pages open here, and that is the most. Close one.")
+        if not key and own >= max(most, self.settings.max_sessions // 4):
+            raise Refusal(503, "Too many programs are here that keep no cookies. Keep the one that the page gives.")
         if self.owners.num_live() >= self.settings.max_sessions:
             raise Refusal(503, "More people are here than this machine can serve. Try again in a few minutes.")
+
+    def _check_waiting(self, key: str) -> None:
+        """gradio takes so many calls and then none, so nobody's may be all of them."""
+        own = sum(self.owners.owner_of("session", session) == key for session in self.waiting())
+        if own >= MAX_WAITING:
+            raise Refusal(503, f"You have {own} requests waiting here, and that is the most. Wait for one to end.")
 
     def _check_upload(self, query: dict[str, list[str]], key: str) -> None:
         if not all(self.owners.claim("upload", name, key) for name in query.get("upload_id", [])):
@@ -260,52 +265,3 @@ def _give_key(scope: Scope, send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-async def _read(receive: Receive, most: int) -> bytes:
-    parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refusal(400, "The request ended before it was complete.")
-        part, more = message.get("body", b""), message.get("more_body", False)
-        size += len(part)
-        if size <= most:
-            parts.append(part)
-        elif not more or size > 8 * most:  # who is cut off in the middle of a sentence does not read the answer
-            raise Refusal(413, f"A request may have {format_bytes(most)}. Send files as uploads.")
-    return b"".join(parts)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body once more, and then whatever comes."""
-    left = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receiving() -> Message:
-        return left.pop() if left else await receive()
-
-    return receiving
-
-
-def _note(send: Send, note: Callable[[Any], None]) -> Send:
-    """Let `note` see what is answered, if that is JSON of a moderate size, before the visitor does."""
-    parts, size = [], 0
-
-    async def sending(message: Message) -> None:
-        nonlocal size
-        if message["type"] == "http.response.body":
-            size += len(message.get("body", b""))
-            parts.append(message.get("body", b"") if size < MAX_NOTED else b"")
-            if not message.get("more_body", False) and size < MAX_NOTED:
-                with suppress(ValueError):  # an error page tells of nothing new
-                    note(json.loads(b"".join(parts)))
-        await send(message)
-
-    return sending
-
-
-async def _answer(send: Send, status: int, sentence: str) -> None:
-    body = json.dumps({"detail": sentence, "error": sentence}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import gradio as gr
 from starlette.middleware import Middleware
 
 from fusion_ui.ui.gate import Gate
@@ -20,12 +22,17 @@ def receive_uploads(sessions: Sessions) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(sessions.uploads.absolute())
 
 
-def guard(handlers: Handlers) -> Middleware:
+def guard(handlers: Handlers, app: gr.Blocks) -> Middleware:
     """The gate to put before gradio; the janitor begins his rounds, with what killed servers left half-written."""
+
+    def waiting() -> Iterator[str]:
+        for queue in [*app._queue.event_queue_per_concurrency_id.values()]:
+            yield from [event.session_hash for event in queue.queue]
+
     sessions, settings = handlers.sessions, handlers.workspace.settings
     owners, quota = sessions.owners, sessions.quota
     tidy_cache(settings.cache_dir)
-    Janitor(sessions, owners).start()
+    Janitor(sessions, owners, settings.cache_dir).start()
     return Middleware(
         Gate,
         owners=owners,
@@ -34,4 +41,5 @@ def guard(handlers: Handlers) -> Middleware:
         uploads=sessions.uploads,
         welcome=sessions.welcome,
         farewell=sessions.forget,
+        waiting=waiting,
     )

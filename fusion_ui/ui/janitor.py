@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from contextlib import suppress
@@ -14,6 +15,8 @@ from fusion_ui.ui.sessions import RETURN_SECONDS, Sessions
 
 LOGGER = logging.getLogger("fusion_ui")
 ROUND_SECONDS = 20.0
+TIDY_SECONDS = 600.0
+"""Between two looks through the whole cache for what was left half-written."""
 FIRST_SECONDS = 600.0
 """How long a file waits whose sender has asked for nothing yet."""
 
@@ -24,8 +27,9 @@ UPLOAD_SECONDS = 3600.0
 class Janitor:
     """Makes its rounds in a thread of its own, until the process ends."""
 
-    def __init__(self, sessions: Sessions, owners: Owners) -> None:
-        self._sessions, self._owners = sessions, owners
+    def __init__(self, sessions: Sessions, owners: Owners, cache: Path) -> None:
+        self._sessions, self._owners, self._cache = sessions, owners, cache
+        self._tidied = -math.inf
 
     def start(self) -> None:
         """Begin. Nothing stops it: it holds nothing that must be closed."""
@@ -36,6 +40,9 @@ class Janitor:
         self._sessions.end_idle()
         self._owners.let_go(RETURN_SECONDS, FIRST_SECONDS)
         self._remove_temporary()
+        if time.monotonic() - self._tidied > TIDY_SECONDS:  # a child that is killed leaves what it was writing
+            self._tidied = time.monotonic()
+            tidy_cache(self._cache)
 
     def _remove_temporary(self) -> None:
         """gradio leaves an empty file for every file that a handler reads, and what of an upload was cut off."""

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from fusion_ui.merging.doctor import LayerReport
+from fusion_ui.merging.layer_report import LayerReport
 from fusion_ui.methods import find_method
 from fusion_ui.plots.interference import interference_figure
 from fusion_ui.plots.layers import QUANTITIES, layers_figure

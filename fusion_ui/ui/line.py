@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from fusion_ui.errors import BusyError
 from fusion_ui.progress import Progress
 
+T = TypeVar("T")
 POLL_SECONDS = 1.0
 """Between two looks at a place in the line; one that gets free is seen at once."""
 MEMORY = 0.3
@@ -110,6 +112,23 @@ class Line:
                 usual = seconds if self._usual_seconds is None else self._usual_seconds
                 self._usual_seconds = (1 - MEMORY) * usual + MEMORY * seconds
             self._changed.notify_all()
+
+
+def in_time(steps: Iterator[T], seconds: float) -> Generator[T, None, Any]:
+    """The steps, and what they return.
+
+    Raises:
+        BusyError: they go on for longer than `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        if time.monotonic() > deadline:
+            raise BusyError(f"This took more than {seconds:g} s, the most here, and was stopped. Ask for less.")
+        yield step
 
 
 class Place:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
@@ -12,11 +11,12 @@ from typing import Any, ClassVar
 
 import gradio as gr
 
-from fusion_ui.errors import BusyError, FusionError, RecipeError
+from fusion_ui.errors import FusionError, RecipeError
 from fusion_ui.execution import Job
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.progress import Progress
 from fusion_ui.ui.handlers import Handlers, as_message
+from fusion_ui.ui.line import in_time
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.session import Session
 
@@ -93,16 +93,13 @@ class LongWork:
                 for sentence in place.wait():
                     yield render_status(sentence), None
             job = stack.enter_context(session.fetching(Job(work, self.workspace.turns.urgent_progress)))
-            kind, deadline = type(self).__name__.lower(), time.monotonic() + most
-            steps = self.workspace.jobs.record(kind, session.number, job.follow())
+            steps = in_time(self.workspace.jobs.record(type(self).__name__.lower(), session.number, job.follow()), most)
             while True:
                 try:
                     fraction, message = next(steps)
                 except StopIteration as end:
                     yield None, end.value
                     return
-                if time.monotonic() > deadline:
-                    raise BusyError(f"This took more than {most:g} s, the most here, and was stopped. Ask for less.")
                 yield render_status(message, fraction), None
 
 

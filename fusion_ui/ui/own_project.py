@@ -166,7 +166,7 @@ def wire_project(
             raise as_message(error) from None
 
     def connect(event: Any, handle: Callable, inputs: list[Any], name: str) -> None:
-        chain(event(handle, inputs, shown, show_progress="hidden", concurrency_limit=4, api_name=name))
+        chain(event(handle, inputs, shown, show_progress="hidden", concurrency_limit=32, api_name=name))
 
     if bringing.workspace.settings.demo_only:  # what is not wired has no endpoint either
         return Display(panel, shown, show)
@@ -177,7 +177,7 @@ def wire_project(
     connect(panel.add_model.click, stepping(bringing.add_model), given_model, "add_model")
     panel.check_model.click(
         stepping(bringing.check_model, is_final=False), [panel.model, panel.token], shown, show_progress="hidden",
-        concurrency_limit=4, api_name="check_model",
+        concurrency_limit=32, api_name="check_model",
     )  # fmt: skip
     connect(panel.labels.input, rename, [panel.labels], "rename_labels")
     connect(panel.add_domain.click, stepping(add_data), given_data, "add_data")

@@ -26,11 +26,11 @@ class Quota:
     """What every visitor holds, in bytes. Thread-safe.
 
     Args:
-        folder_of: session id -> the directory of its files, if it has one.
+        folders_of: session id -> the directories of its files: what was brought, and what is handed out.
     """
 
-    def __init__(self, owners: Owners, folder_of: Callable[[str], Path | None]) -> None:
-        self._owners, self._folder_of = owners, folder_of
+    def __init__(self, owners: Owners, folders_of: Callable[[str], Iterable[Path]]) -> None:
+        self._owners, self._folders_of = owners, folders_of
         self._folders: dict[str, set[Path]] = {}
         self._coming: Counter[str] = Counter()
         self._lock, self._reserving = threading.Lock(), threading.Lock()
@@ -41,10 +41,10 @@ class Quota:
 
     def num_bytes_of(self, key: str) -> int:
         """What lies on the disk for this visitor, and what is on its way there."""
-        named = [self._folder_of(name) for name in self._owners.sessions_of(key)]
+        named = [folder for name in self._owners.sessions_of(key) for folder in self._folders_of(name)]
         with self._lock:
             # A session's folder outlives it by a moment, and counts until it has gone.
-            folders = {folder for folder in (*named, *self._folders.pop(key, ())) if folder and folder.exists()}
+            folders = {folder for folder in (*named, *self._folders.pop(key, ())) if folder.exists()}
             if folders:
                 self._folders[key] = folders
             coming = self._coming.get(key, 0)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fusion_ui.errors import RecipeError
 from fusion_ui.merging.layer_scaling import LayerScaling
-from fusion_ui.merging.pinning import portable_calibration, slugify
+from fusion_ui.merging.pinning import PORTABLE_BASE, portable_calibration, slugify
 from fusion_ui.merging.recipe import Calibration, Expert, MergeRecipe, StatisticChoice, parse_recipe
-from fusion_ui.merging.rules import Rule
+from fusion_ui.merging.rules import BASE, Rule
 from fusion_ui.methods import find_method
 from fusion_ui.parameters import default_values
 from fusion_ui.projects.project import FROM_FILE, Project, ProjectExpert
 from fusion_ui.ui.request import FuseRequest, PageRule, default_calibration
 
 MAX_BYTES = 1 << 20
+ELSEWHERE = "Merge it with the command line: fusion-ui merge recipe.json --out DIR."
 
 
 def read_uploaded(path: Path) -> MergeRecipe:
@@ -38,13 +40,15 @@ def apply_recipe(recipe: MergeRecipe, project: Project, request: FuseRequest) ->
     """The controls' state that merges as the recipe says; other methods that are compared stay.
 
     Raises:
-        RecipeError: an expert or its calibration text is not in the project, or there is no control for something.
+        RecipeError: an expert or its calibration text is not in the project, or there is no control for something, or
+            the project's own state, which no recipe changes, is another than the recipe's.
     """
     _check_controls(recipe, project)
     found = {entry.name: _find_expert(entry, project) for entry in recipe.experts}
     if missing := [_describe(entry) for entry in recipe.experts if found[entry.name] is None]:
         raise RecipeError(f"This project does not have {', '.join(missing)}. Add what is missing under Models first.")
     experts = [(entry, expert) for entry in recipe.experts if (expert := found[entry.name])]
+    _check_project(recipe, experts, project)
     method, calibration = find_method(recipe.method), dict(request.calibration)
     if method.needs_calibration():
         calibration |= {expert.name: _find_calibration(entry, expert, project) for entry, expert in experts}
@@ -80,10 +84,50 @@ def _check_controls(recipe: MergeRecipe, project: Project) -> None:
         "other heads than this project": recipe.heads is not None and recipe.heads != project.heads,
     }
     if found := [reason for reason, is_asked in reasons.items() if is_asked]:
-        raise RecipeError(
-            f"The recipe asks for {' and '.join(found)}, for which the page has no control. "
-            "Merge it with the command line: fusion-ui merge recipe.json --out DIR."
+        raise RecipeError(f"The recipe asks for {' and '.join(found)}, for which the page has no control. {ELSEWHERE}")
+
+
+def _check_project(recipe: MergeRecipe, experts: Sequence[tuple[Expert, ProjectExpert]], project: Project) -> None:
+    """Raise `RecipeError` where a recipe would be merged otherwise than it says, since the page takes its project's own
+    base model, labels and order of experts.
+    """
+    kept = [expert.name for _, expert in experts]
+    reasons = {
+        "another base model": _needs_base(recipe) and not _is_base(recipe.base, project),
+        "experts in another order": kept != [expert.name for expert in project.experts if expert.name in kept],
+    }
+    for entry, expert in experts:
+        folded = entry.base or recipe.base
+        reasons[f"other names for the labels of {expert.name}"] = _names(entry.labels) != _names(dict(expert.labels))
+        reasons[f"another base model under the adapter {expert.name}"] = (
+            expert.base is not None and folded is not None and not _is_same_model(folded, expert.base)
         )
+    if found := [reason for reason, is_other in reasons.items() if is_other]:
+        raise RecipeError(f"The recipe has {' and '.join(found)} than this project. {ELSEWHERE}")
+
+
+def _needs_base(recipe: MergeRecipe) -> bool:
+    """True if the merged weights depend on the recipe's base model, whatever its experts were folded into."""
+    has_rule = any(rule.merge == BASE for rule in recipe.rules)
+    return find_method(recipe.method).needs_base or recipe.layer_scaling is not None or has_rule
+
+
+def _is_base(asked: str | None, project: Project) -> bool:
+    """True if a recipe's base is the project's: by repository and commit, by path, or by the name beside a recipe."""
+    if asked is None or project.base is None:
+        return asked is None and project.base is None
+    if project.base_source:
+        return asked == str(project.base) or _is_same_model(asked, project.base_source)
+    return asked in (str(project.base), PORTABLE_BASE)
+
+
+def _is_same_model(asked: str, known: str) -> bool:
+    """True if ``owner/name`` or ``owner/name@commit`` can be the known ``owner/name@commit``."""
+    return asked in (known, known.partition("@")[0])
+
+
+def _names(labels: dict[str, str]) -> dict[str, str]:
+    return {label: name for label, name in labels.items() if label != name}
 
 
 def _find_expert(entry: Expert, project: Project) -> ProjectExpert | None:

@@ -112,7 +112,7 @@ def serve_beside(app: gr.Blocks, handlers: Handlers, state: ServerState) -> dict
         "routes": [Route("/healthz", state.answer), Route("/metrics", metrics.answer)],
         "middleware": [
             Middleware(Door, state=state, count=metrics.count_request, refusals=refusals),
-            guard(handlers),
+            guard(handlers, app),
         ],
     }
 

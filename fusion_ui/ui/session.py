@@ -44,6 +44,7 @@ class Session:
         curve_levels: on select, name -> complete numbers of what the curve is compared with.
         looks: what tabs that look closer at the project show, by the tab's name.
         folder: where the visitor's files lie; made when the first comes, removed soon after the visitor leaves.
+        key: of the browser that the session belongs to (`ui.owners`); None where nobody has claimed it.
         visitor: the id that the visitor's browser keeps; empty before it was heard of.
         preset: name of the preset that `own` is, as long as it is that.
         awaited: a preset and the settings that it is to have once the visitor has opened it.
@@ -69,6 +70,7 @@ class Session:
     looks: dict[str, Any] = field(default_factory=dict)
     curve_choice: CurveChoice = field(default_factory=CurveChoice)
     curve_levels: dict[str, CandidateScores] = field(default_factory=dict)
+    key: str | None = None
     visitor: str = ""
     preset: str = ""
     awaited: tuple[str, dict[str, Any]] | None = None
@@ -230,7 +232,12 @@ class Session:
 
     @property
     def person(self) -> str:
-        """Whoever this is, as far as it is known: pages of one browser are one person's."""
+        """Whoever this is, as far as it is known: pages of one browser are one person's.
+
+        What a browser says of itself counts only where it has no key, which it cannot choose.
+        """
+        if self.key is not None:
+            return f"key {self.key}"
         return self.visitor or f"page {id(self)}"
 
     @property

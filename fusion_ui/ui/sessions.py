@@ -43,7 +43,7 @@ class Sessions:
         self._left: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
         self.owners = Owners(self.ids, self.handed_out)
-        self.quota = Quota(self.owners, self.find_folder)
+        self.quota = Quota(self.owners, self.find_folders)
 
     def get(self, session_id: str | None) -> Session:
         """The visitor's session, new for a new visitor.
@@ -53,11 +53,12 @@ class Sessions:
         """
         if not session_id:
             return self._make_session()
+        key = self.owners.owner_of("session", session_id)
         with self._lock:
             if session_id in self._left:
                 return self._parted[session_id].session if session_id in self._parted else self._make_left()
             session = self._sessions.setdefault(session_id, self._make_session())
-            session.last_used = time.monotonic()
+            session.last_used, session.key = time.monotonic(), key
         return session
 
     def welcome(self, session_id: str) -> None:
@@ -88,11 +89,11 @@ class Sessions:
             session = self._sessions.get(session_id)
         return session.handed_out if session else None
 
-    def find_folder(self, session_id: str) -> Path | None:
-        """The visitor's own directory, if anything was brought."""
+    def find_folders(self, session_id: str) -> list[Path]:
+        """The visitor's own directories: of what was brought, and of what may be downloaded."""
         with self._lock:
             session = self._sessions.get(session_id)
-        return session.folder if session else None
+        return [folder for folder in (session.folder, session.handed_out) if folder] if session else []
 
     @property
     def uploads(self) -> Path:

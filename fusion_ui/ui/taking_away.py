@@ -22,15 +22,13 @@ from fusion_ui.projects.origins import name_origins
 from fusion_ui.projects.project import read_split
 from fusion_ui.takeaway.exporting import Scoring
 from fusion_ui.takeaway.packing import pack, push
-from fusion_ui.takeaway.reporting import write_report
 from fusion_ui.ui.demo_only import refuse
 from fusion_ui.ui.handing_out import handing_out
 from fusion_ui.ui.long_work import LongWork
 from fusion_ui.ui.recipes import apply_recipe, read_uploaded
-from fusion_ui.ui.render import domain_titles, render_accuracy, render_status, shown_metric
+from fusion_ui.ui.render import render_status
+from fusion_ui.ui.reporting import SPLIT, report_page
 from fusion_ui.ui.session import Session
-
-SPLIT = "report"
 
 
 class TakingAway(LongWork):
@@ -57,12 +55,13 @@ class TakingAway(LongWork):
     def make_zip(self, session_id: str | None, name: str) -> Iterator[list[Any]]:
         """Status while the model is exported, scored and packed; at the end the button that downloads it."""
         session = self.find_session(session_id)
-        plan, folder = self.plan_of_setting(session, name), self.handlers.sessions.folder_of(session)
+        now, folder = session.snapshot(), self.handlers.sessions.folder_of(session)
+        plan = self.plan_of_setting(now, name)
 
         def work(progress: Progress) -> Path:
             with handing_out(session) as place:
                 out = place / f"{slugify(plan.method.name)}-merge.zip"
-                pack(self.workspace, plan, out, self.scoring_of(session), folder, progress)
+                pack(self.workspace, plan, out, self.scoring_of(now), folder, progress)
                 progress.check()  # the visitor may have left
                 return out
 
@@ -82,13 +81,14 @@ class TakingAway(LongWork):
         if self.workspace.settings.demo_only:
             refuse()
         session = self.find_session(session_id)
-        plan, folder = self.plan_of_setting(session, name), self.handlers.sessions.folder_of(session)
+        now, folder = session.snapshot(), self.handlers.sessions.folder_of(session)
+        plan = self.plan_of_setting(now, name)
         given = str(token or "")
 
         def work(progress: Progress) -> str:
             return push(
                 self.workspace, plan, str(repository or "").strip(), given, is_private=is_private is not False,
-                scoring=self.scoring_of(session), folder=folder, progress=progress,
+                scoring=self.scoring_of(now), folder=folder, progress=progress,
             )  # fmt: skip
 
         yield [render_status("Exporting", 0.0), ""]
@@ -107,19 +107,8 @@ class TakingAway(LongWork):
 
     def save_report(self, session_id: str | None, name: str) -> list[Any]:
         """The report of what is on the page now."""
-        session = self.find_session(session_id)
-        plan, project, request = self.plan_of_setting(session, name), session.project, session.request
-        figures = [
-            (
-                f"{shown_metric(session.shown)} by domain",
-                render_accuracy(project, session.shown, frozenset(), request.is_from_zero),
-            )
-        ]
-        if session.curve:
-            curves = self.handlers.curves
-            figures.append((f"{curves.choice(session).title}, every value, select split", curves.draw(session)))
-        rows = [*session.shown.values()]
-        text = write_report(project.title, plan, name, rows, domain_titles(project), figures)
+        now = self.find_session(session_id).snapshot()
+        text = report_page(self.handlers, now, self.plan_of_setting(now, name), name)
         return _save("fusion-ui-report.html", "text/html", text)
 
     def open_recipe(self, session_id: str | None, path: str | None) -> None:
