@@ -75,10 +75,7 @@ class Workspace:
         return is_measured(plan, self.settings)
 
     def measure(self, plan: MergePlan, progress: Progress | None = None) -> None:
-        """Make sure that what the plan's method measures is there.
-
-        That is every statistic in the disk cache, or the merge itself where a method measures while it merges.
-        """
+        """Have all statistics in the disk cache, or the merge itself where its method measures while it merges."""
         if plan.method.needs_text:
             self.merge(plan, progress)
             return
@@ -181,8 +178,7 @@ class Workspace:
         domain_of = {expert: domain for domain, expert in (owners or {}).items()}
         names = [domain_of.get(expert.name, expert.name) for expert in plan.experts]
         own, tasks = dict(zip(names, plan.label_names, strict=True)), dict(zip(names, plan.tasks, strict=True))
-        is_apart = plan.labels.heads is Heads.OWN
-        return self.evaluation(domains, plan.experts[0], plan.all_labels, own, tasks, is_apart)
+        return self.evaluation(domains, plan.experts[0], plan.all_labels, own, tasks, plan.labels.heads is Heads.OWN)
 
     def evaluate(
         self,

@@ -37,8 +37,8 @@ def name_multi_hot(domain: Domain, label_names: Sequence[str], split: Callable[[
         numbers = [item for item in part if item.isdecimal() or item in _VALUES]
         if len(set(numbers)) < len(numbers):
             raise DomainError(
-                f"Example {row} of the domain {domain.name} has the labels [{', '.join(part)[:80]}]. Positions of labels "
-                f"do not repeat, and lists of 0 and 1 need one for each of the model's {len(label_names)} labels in "
-                f"every row: {', '.join(label_names)[:200]}. Write the labels' names, or complete the lists."
+                f"Example {row} of the domain {domain.name} has the labels [{', '.join(part)[:80]}]. Positions of "
+                f"labels do not repeat, and lists of 0 and 1 need one for each of the {len(label_names)} labels of "
+                f"the model in every row: {', '.join(label_names)[:200]}. Write names, or complete the lists."
             )
     return domain
