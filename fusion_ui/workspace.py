@@ -75,10 +75,7 @@ class Workspace:
         return is_measured(plan, self.settings)
 
     def measure(self, plan: MergePlan, progress: Progress | None = None) -> None:
-        """Make sure that what the plan's method measures is there.
-
-        That is every statistic in the disk cache, or the merge itself where a method measures while it merges.
-        """
+        """Have all statistics in the disk cache, or the merge itself where its method measures while it merges."""
         if plan.method.needs_text:
             self.merge(plan, progress)
             return
@@ -158,15 +155,17 @@ class Workspace:
         label_names: tuple[str, ...] | None = None,
         own_labels: Mapping[str, tuple[str, ...]] | None = None,
         own_tasks: Mapping[str, Task] | None = None,
+        has_own_heads: bool = False,
     ) -> Evaluation:
         """Domains as models with `model`'s tokenizer see them, answered among `label_names`, or `model`'s own.
 
         Args:
             own_labels: expert's domain -> the expert's labels in order, for text whose labels are numbers.
             own_tasks: expert's domain -> the expert's task, where they are not all of one.
+            has_own_heads: each expert keeps its head, and a domain's labels are those of its own expert.
         """
         own = own_labels or {}, own_tasks or {}
-        return make_evaluation(domains, model, self.results, self.settings, label_names, *own)
+        return make_evaluation(domains, model, self.results, self.settings, label_names, *own, has_own_heads)
 
     def evaluation_of(
         self, domains: Sequence[Domain], plan: MergePlan, owners: Mapping[str, str] | None = None
@@ -179,7 +178,7 @@ class Workspace:
         domain_of = {expert: domain for domain, expert in (owners or {}).items()}
         names = [domain_of.get(expert.name, expert.name) for expert in plan.experts]
         own, tasks = dict(zip(names, plan.label_names, strict=True)), dict(zip(names, plan.tasks, strict=True))
-        return self.evaluation(domains, plan.experts[0], plan.all_labels, own, tasks)
+        return self.evaluation(domains, plan.experts[0], plan.all_labels, own, tasks, plan.labels.heads is Heads.OWN)
 
     def evaluate(
         self,

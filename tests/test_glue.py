@@ -122,10 +122,39 @@ def test_experts_learned_their_tasks_and_answer_no_other(folder: Path, workspace
     for task, score in own.items():
         assert score.value == pytest.approx(score_plainly(folder / task, task), abs=1e-6)
     assert [s.domain for s in rows["expert stsb"].scores] == ["stsb"]
-    assert [s.domain for s in rows["expert sst"].scores] == ["sst", "rte"]
-    # The ensemble on a domain is that of the models of its task.
+    assert [s.domain for s in rows["expert sst"].scores] == ["sst"], "it knows none of the labels of rte"
+    assert [s.domain for s in rows["expert rte"].scores] == ["rte"]
+
+
+def test_the_ensemble_on_a_domain_is_that_of_the_experts_who_know_its_labels(folder: Path, workspace: Workspace):
+    plan = workspace.plan(make_recipe(folder))
+    evaluation = workspace.evaluation_of(domains_of(folder), plan)
+    experts = expert_candidates(plan)
+    together = collect_logits(dict.fromkeys(LABELS, ensemble_of([*experts.values()])), evaluation, Progress())
+    alone = collect_logits({task: experts[task] for task in LABELS}, evaluation, Progress())
+    for encoded in evaluation.domains:
+        task = encoded.domain.name
+        assert encoded.label_names == LABELS[task]
+        assert torch.equal(together[task], alone[task]), f"one expert alone knows {task}"
+    # Text without an expert of its own is answered among the labels that it has.
+    rte = replace(domains_of(folder)[1], name="elsewhere")
+    (found,) = workspace.evaluation_of([rte], plan).domains
+    assert found.label_names == LABELS["rte"]
+    heard = [name for name, expert in experts.items() if expert.answers(found)]
+    assert heard == ["rte"]
+
+
+def test_heads_of_one_task_are_kept_apart_too(folder: Path, workspace: Workspace):
+    recipe = make_recipe(folder, "simple_mean").model_dump(mode="json")
+    plan = workspace.plan(parse_recipe(recipe | {"experts": recipe["experts"][:2]}))
+    evaluation = workspace.evaluation_of(domains_of(folder)[:2], plan)
+    experts = expert_candidates(plan)
     *_, together = workspace.evaluate([ensemble_of([*experts.values()])], evaluation, [])
-    assert together.scores[2].value == own["stsb"].value
+    for score in together.scores:
+        assert score.value == pytest.approx(score_plainly(folder / score.domain, score.domain), abs=1e-6)
+    union = workspace.plan(parse_recipe(recipe | {"experts": recipe["experts"][:2], "heads": "union"}))
+    (sst, _) = workspace.evaluation_of(domains_of(folder)[:2], union).domains
+    assert sst.label_names == (*LABELS["sst"], *LABELS["rte"]), "one head chooses among all of its labels"
 
 
 def test_identical_experts_give_back_the_experts_own_metric(folder: Path, workspace: Workspace):
@@ -223,7 +252,7 @@ def test_pairs_growth_flips_and_typed_text_take_different_tasks(project: Project
     assert json.dumps([result.describe() for result in results.values()])
     assert all(len(pair_row(result, "own")) == 4 for result in results.values())
     points = list(run_growth(experiment(prefix_recipes(recipe)), has_ensemble=True))
-    assert [growth_row(point)[3:6].count("-") for point in points] == [1, 1, 0]
+    assert [growth_row(point)[3:6].count("-") for point in points] == [2, 1, 0]
     growth_table(points)
     merge, experts = workspace.candidate(everyone), expert_candidates(everyone)
     answers = collect_logits(dict.fromkeys(LABELS, merge), evaluation, Progress())

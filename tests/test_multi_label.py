@@ -21,7 +21,7 @@ from fusion_ui.cli import main as fusion_ui
 from fusion_ui.domains.batches import EncodedText
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
-from fusion_ui.errors import ParameterError
+from fusion_ui.errors import DomainError, ParameterError
 from fusion_ui.evaluation.combined import ensemble_of
 from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.typed_text import Example, answer_examples
@@ -185,6 +185,54 @@ def test_labels_are_read_from_lists_and_from_text(settings, tmp_path: Path):
     assert len(load_domain(path, "d").texts) == 5, "elsewhere an empty label is a missing one"
     numbers = Domain("d", "d", "s", ("a", "b"), ("0\x1f2", "1"))
     assert TASK.read_targets(numbers, LABELS, NO_TOKENIZER) == ((0, 2), (1,))
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_json"),
+    [
+        ([[0, 1, 1], [0, 0, 0], [1, 0, 0]], True),
+        ([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], True),
+        ([[False, True, True], [False, False, False], [True, False, False]], True),
+        (["[0, 1, 1]", "[0, 0, 0]", "[1.0, 0, 0]"], False),
+        (["0|1|1", "0|0|0", "1|0|0"], False),
+    ],
+)
+def test_a_nought_or_one_for_every_label_is_read_as_such(rows: list[Any], is_json: bool, tmp_path: Path):
+    path = tmp_path / ("data.jsonl" if is_json else "data.csv")
+    table = [{"text": f"w{i}", "label": row} for i, row in enumerate(rows)]
+    lines = map(json.dumps, table) if is_json else ["text,label", *(f'{r["text"]},"{r["label"]}"' for r in table)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    domain = load_domain(path, "d", has_empty_labels=True)
+    assert TASK.read_targets(domain, LABELS, NO_TOKENIZER) == ((1, 2), (), (0,))
+
+
+def test_numbers_that_are_neither_positions_nor_one_for_every_label_are_refused():
+    for labels in (("0\x1f1\x1f0", "1\x1f0"), ("1\x1f1",), ("True\x1fTrue\x1fFalse\x1fFalse",), ("0;2;2", "1")):
+        with pytest.raises(
+            DomainError, match=r"Example 1 .*need one for each of the 3 labels of the model.*Write names"
+        ):
+            TASK.read_targets(Domain("d", "d", "s", ("w1",) * len(labels), labels), LABELS, NO_TOKENIZER)
+    twice = Domain("d", "d", "s", ("w1",), ("joy, joy",))
+    assert TASK.read_targets(twice, LABELS, NO_TOKENIZER) == ((1,),), "a name may stand there twice"
+    named = Domain("d", "d", "s", ("w1", "w2"), ("0, 1", "1, 0"))
+    assert TASK.read_targets(named, ("1", "0"), NO_TOKENIZER) == ((0, 1), (0, 1)), "labels that are called so"
+
+
+def test_noughts_and_ones_are_of_the_domains_own_expert_where_heads_unite(settings, tmp_path: Path):
+    models = [
+        write_model(tmp_path / "a", multi_label_bert(0)),
+        write_model(tmp_path / "b", multi_label_bert(1, ("sadness", "joy"))),
+    ]
+    workspace = Workspace(settings)
+    plan = workspace.plan(recipe_of(tmp_path, models, heads="union", method="simple_mean"))
+    assert plan.labels.names == (*LABELS, "sadness")
+    a = Domain("a", "a", "s", ("w1", "w2"), ("0\x1f1\x1f1", "1\x1f0\x1f0"))
+    b = Domain("b", "b", "s", ("w1", "w2"), ("1\x1f0", "1\x1f1"))
+    encoded = {d.domain.name: d for d in workspace.evaluation_of([a, b], plan).domains}
+    for name, expected in (("a", {"w1": (1, 2), "w2": (0,)}), ("b", {"w1": (3,), "w2": (1, 3)})):
+        found = encoded[name]
+        texts = [found.domain.texts[i] for i in found.order]
+        assert dict(zip(texts, found.targets, strict=True)) == expected
 
 
 def run(*arguments: str | Path) -> None:

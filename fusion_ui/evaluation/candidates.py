@@ -13,6 +13,7 @@ from torch import Tensor
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.devices import find_device, find_precisions
 from fusion_ui.domains.batches import Batch
+from fusion_ui.domains.cells import normalise_label
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.labels import name_numbers
 from fusion_ui.errors import DomainError
@@ -81,6 +82,7 @@ def make_evaluation(
     label_names: tuple[str, ...] | None = None,
     own_labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     own_tasks: Mapping[str, Task] = MappingProxyType({}),
+    has_own_heads: bool = False,
 ) -> Evaluation:
     """Tokenise domains for models that share `checkpoint`'s tokenizer.
 
@@ -89,13 +91,16 @@ def make_evaluation(
             among those of all experts of their task.
         own_labels: domain -> the labels of its own expert in order, which numbers in its text then stand for.
         own_tasks: likewise the task of its own expert. Text without an expert is of the first task that can read it.
+        has_own_heads: each expert keeps its head, so that models choose on a domain among the labels of its own expert
+            alone. So it is where tasks differ, too.
 
     Raises:
         DomainError: a domain has a label that the model does not know.
     """
     tokenizer = Tokenizer(checkpoint, settings.max_tokens_per_text)
     labels: dict[Task, tuple[str, ...]] = {find_task(checkpoint.config): label_names or checkpoint.label_names}
-    if len(set(own_tasks.values())) > 1:
+    differ = len(set(own_tasks.values())) > 1
+    if differ:
         labels = {
             task: unite_labels([own_labels[name] for name, own in own_tasks.items() if own is task])
             for task in own_tasks.values()
@@ -103,8 +108,12 @@ def make_evaluation(
 
     def encode(domain: Domain, task: Task) -> EncodedDomain:
         own = {name: names for name, names in own_labels.items() if own_tasks.get(name, task) is task}
-        named = name_numbers(domain, labels[task], own, task.split_label)
-        return encode_domain(named, task, tokenizer, labels[task])
+        orders = {tuple(names) for names in own.values()} or {labels[task]}
+        order = own.get(domain.name) or (orders.pop() if len(orders) == 1 else None)
+        spelled = domain if order is None else task.spell_labels(domain, order)
+        named = name_numbers(spelled, labels[task], own, task.split_label)
+        chosen = _labels_of(named, task, own, labels[task]) if differ or has_own_heads else labels[task]
+        return encode_domain(named, task, tokenizer, chosen)
 
     encoded = tuple(
         encode(domain, own_tasks[domain.name])
@@ -123,6 +132,18 @@ def unite_labels(experts: Sequence[Sequence[str]]) -> tuple[str, ...]:
     for label in (label for names in experts for label in names):
         known.setdefault(label.casefold(), label)
     return tuple(known.values())
+
+
+def _labels_of(
+    domain: Domain, task: Task, own_labels: Mapping[str, tuple[str, ...]], united: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The labels of a domain's own expert, or of the first that knows all labels of the text; of nobody: all."""
+    written = {normalise_label(name).casefold() for label in set(domain.labels) for name in task.split_label(label)}
+    own = own_labels.get(domain.name)
+    for names in ([] if own is None else [own]) + [*own_labels.values()]:
+        if written <= {normalise_label(name).casefold() for name in names}:
+            return names
+    return united
 
 
 def _first_that_can(ways: Sequence[Callable[[], EncodedDomain]]) -> EncodedDomain:
@@ -198,8 +219,8 @@ class SingleModel(Candidate):
     task: Task = TASKS[-1]
 
     def answers(self, encoded: EncodedDomain) -> bool:
-        """True if the domain is of the model's task."""
-        return encoded.task.name == self.task.name
+        """True if the domain is of the model's task, and the model knows enough of its labels to choose among them."""
+        return encoded.task.name == self.task.name and self.task.knows(self.label_names, encoded.label_names)
 
     def stream(self, evaluation: Evaluation, progress: Progress) -> Iterator[Logits]:
         compute: Callable[[Batch], Tensor] | None = None

@@ -15,10 +15,11 @@ from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.items import NO_ITEMS, split_items
 from fusion_ui.domains.labels import encode_labels
+from fusion_ui.domains.multi_hot import name_multi_hot
 from fusion_ui.errors import DomainError, ParameterError
 from fusion_ui.tasks.inputs import model_inputs
 from fusion_ui.tasks.metrics import Counts, Metric, macro_f1, micro_f1, share
-from fusion_ui.tasks.sequence_classification import arrange_labels
+from fusion_ui.tasks.sequence_classification import arrange_labels, knows_labels
 from fusion_ui.tasks.task import Answer, Task
 from fusion_ui.tasks.tokenizer import Tokenizer
 
@@ -73,13 +74,15 @@ class MultiLabelClassification(Task):
 
     def split_label(self, label: str) -> tuple[str, ...]:
         """The labels of a text: a list, or texts between , ; or |; none of an empty list."""
-        if label == NO_ITEMS:
-            return ()
-        items = (item.strip("'\" ") for item in split_items(label.strip("[]"), SEPARATORS))
-        return tuple(dict.fromkeys(item for item in items if item))
+        return tuple(dict.fromkeys(_items(label)))
+
+    def spell_labels(self, domain: Domain, label_names: tuple[str, ...]) -> Domain:
+        """Names for lists of one 0 or 1 a label, such as transformers' Trainer needs."""
+        return name_multi_hot(domain, label_names, _items)
 
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[Labels, ...]:
         """The positions of each example's labels."""
+        domain = self.spell_labels(domain, label_names)
         found = [self.split_label(label) for label in domain.labels]
         known = sorted({label for labels in found for label in labels})
         try:
@@ -91,6 +94,10 @@ class MultiLabelClassification(Task):
     def arrange(self, rows: Tensor, own: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
         """One column for each of `names`; NaN for a label that the model does not know, and so never gives."""
         return arrange_labels(rows, own, names)
+
+    def knows(self, own: tuple[str, ...], names: tuple[str, ...]) -> bool:
+        """True with one of the labels at least."""
+        return knows_labels(own, names, least=1)
 
     def combine(self, members: Sequence[Tensor]) -> Tensor:
         """The mean of logits; a label that some members do not know is averaged over those that do."""
@@ -137,6 +144,14 @@ class MultiLabelClassification(Task):
         """(tp, fp, fn) of every label in turn."""
         given, true = self._given(rows), _as_table(targets, rows)
         return torch.stack([given & true, given & ~true, ~given & true], -1).flatten(1).double()
+
+
+def _items(label: str) -> tuple[str, ...]:
+    """What stands in the label of a text, as often as it stands there."""
+    if label == NO_ITEMS:
+        return ()
+    items = (item.strip("'\" ") for item in split_items(label.strip("[]"), SEPARATORS))
+    return tuple(item for item in items if item)
 
 
 def _as_table(targets: Sequence[Labels], rows: Tensor) -> Bool[Tensor, "example label"]:

@@ -40,6 +40,14 @@ def arrange_labels(
     return torch.stack([rows[..., columns[n.casefold()]] if n.casefold() in columns else unknown for n in names], -1)
 
 
+def knows_labels(own: tuple[str, ...], names: tuple[str, ...], least: int = 2) -> bool:
+    """True if `own` holds so many of `names`, or all: whoever knows one of several gives it always, and chooses
+    nothing.
+    """
+    asked = {name.casefold() for name in names}
+    return len(asked & {name.casefold() for name in own}) >= min(least, len(asked))
+
+
 def expected_terms(logits: Float[Tensor, " label"]) -> list[tuple[Float[Tensor, ""], float]]:
     """Scalars and weights such that sum_y p_y (d log p_y)^2 is the weighted sum of the scalars' squared gradients."""
     probabilities = logits.detach().softmax(-1).tolist()
@@ -91,6 +99,10 @@ class SequenceClassification(Task):
     def arrange(self, rows: Tensor, own: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
         """One column for each of `names`; NaN for a label that the model does not know."""
         return arrange_labels(rows, own, names)
+
+    def knows(self, own: tuple[str, ...], names: tuple[str, ...]) -> bool:
+        """True with two of the labels at least."""
+        return knows_labels(own, names)
 
     def combine(self, members: Sequence[Tensor]) -> Tensor:
         """The mean of logits; a label that some members do not know is averaged over those that do."""

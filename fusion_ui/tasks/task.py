@@ -143,6 +143,15 @@ class Task(ABC):
         """The names of a model's labels in what is written as the label of a text; none where it is something else."""
         return ()
 
+    def spell_labels(self, domain: Domain, label_names: tuple[str, ...]) -> Domain:
+        """The domain with the names of `label_names`, a model's own, in place of what says in another way which of them
+        an example has.
+
+        Raises:
+            DomainError: it cannot be told which labels are meant.
+        """
+        return domain
+
     @abstractmethod
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[Target, ...]:
         """What each example should be answered with.
@@ -165,6 +174,10 @@ class Task(ABC):
     def arrange(self, rows: Tensor, own: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
         """Rows of a model with the labels `own` as one with the labels `names` would give them."""
         return rows
+
+    def knows(self, own: tuple[str, ...], names: tuple[str, ...]) -> bool:
+        """True if a model with the labels `own` has an answer where one of `names` is asked for."""
+        return True
 
     @abstractmethod
     def combine(self, members: Sequence[Tensor]) -> Tensor:

@@ -17,7 +17,13 @@ from fusion_ui.errors import DomainError
 from fusion_ui.tasks.entities import OUTSIDE, describe_gaps, entity_tags
 from fusion_ui.tasks.inputs import model_inputs
 from fusion_ui.tasks.metrics import Metric
-from fusion_ui.tasks.sequence_classification import arrange_labels, expected_terms, find_answers, find_probabilities
+from fusion_ui.tasks.sequence_classification import (
+    arrange_labels,
+    expected_terms,
+    find_answers,
+    find_probabilities,
+    knows_labels,
+)
 from fusion_ui.tasks.task import Answer, Task
 from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.tasks.word_metrics import WORD_ACCURACY, Tags, entity_f1, is_read, is_right
@@ -90,6 +96,10 @@ class TokenClassification(Task):
     def arrange(self, rows: Tensor, own: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
         """One column for each of `names`; NaN for a label that the model does not know."""
         return arrange_labels(rows, own, names)
+
+    def knows(self, own: tuple[str, ...], names: tuple[str, ...]) -> bool:
+        """True with two of the labels at least."""
+        return knows_labels(own, names)
 
     def combine(self, members: Sequence[Tensor]) -> Tensor:
         """The mean of logits; a label that some members do not know is averaged over those that do."""

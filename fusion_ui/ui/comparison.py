@@ -10,6 +10,7 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate, unite_labels
 from fusion_ui.evaluation.combined import ensemble_of
 from fusion_ui.evaluation.guessing import CHANCE, MAJORITY
+from fusion_ui.merging.labels import Heads
 from fusion_ui.merging.plan import MergePlan
 from fusion_ui.projects.labels import label_names
 from fusion_ui.projects.measures import measure_by
@@ -95,4 +96,5 @@ def project_evaluation(workspace: Workspace, project: Project, split: str, metri
     owned = [expert.domain or expert.name for expert in project.experts]
     own = dict(zip(owned, names, strict=True))
     tasks = {name: find_task(model.config) for name, model in zip(owned, models.values(), strict=True)}
-    return workspace.evaluation(domains, models[project.experts[0].name], unite_labels(names), own, tasks)
+    is_apart = project.heads == Heads.OWN
+    return workspace.evaluation(domains, models[project.experts[0].name], unite_labels(names), own, tasks, is_apart)
