@@ -120,6 +120,16 @@ def test_experts_are_added_in_the_order_that_was_dragged(page: Page, workspace: 
     assert "ensemble so far" not in traces
 
 
+def test_the_order_is_there_however_early_its_tab_is_opened(browser: Browser, address: str) -> None:  # noqa: F811
+    """What the start of the page says about a tab arrives before the tab was ever drawn."""
+    opened = browser.new_page(viewport={"width": 1440, "height": 900})
+    opened.goto(address)
+    opened.locator("#bars .bartext").first.wait_for()  # the start of the page has been answered
+    open_tab(opened, "Growth")
+    opened.locator("#growth-order li span").get_by_text("Tweets").wait_for()
+    opened.close()
+
+
 def test_what_cannot_be_grown_stands_on_the_status_line(page: Page) -> None:  # noqa: F811
     open_tab(page, "Growth")
     choose_method(page, "growth", "SLERP")

@@ -29,6 +29,7 @@ from fusion_ui.results.experiments import (
     pair_table,
 )
 from fusion_ui.ui.long_work import LongWork
+from fusion_ui.ui.order_list import in_order, names_in
 from fusion_ui.ui.panels.experiments import GROWTH_HINT, PAIRS_HINT, expert_titles
 from fusion_ui.ui.render import domain_titles, render_status
 from fusion_ui.ui.session import Session
@@ -83,7 +84,7 @@ class Experimenting(LongWork):
         """Status, figure and table, after every expert that is added."""
         session = self.find_session(session_id)
         recipe = session.request.recipe(session.project, str(method))
-        recipes = prefix_recipes(recipe, order)
+        recipes = prefix_recipes(recipe, names_in(order))
         names = max(recipes, key=len)
         look = session.looks["growth"] = Look(session.project, names, len(recipes), session.request.metric)
         titles, domains = expert_titles(look.project), domain_titles(look.project)
@@ -168,8 +169,9 @@ class Experimenting(LongWork):
 
 
 def _put_in_order(project: Project, names: Sequence[str], order: Any) -> dict[str, Any]:
-    kept = [name for name in order if name in names] if isinstance(order, list) else []
-    return gr.update(value=list(dict.fromkeys([*kept, *names])), titles=expert_titles(project))
+    before = names_in(order)
+    kept = [name for name in before if name in names] if isinstance(before, list) else []
+    return in_order(list(dict.fromkeys([*kept, *names])), expert_titles(project))
 
 
 def _stay(values: list[Any]) -> list[Any]:

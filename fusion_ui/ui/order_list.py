@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import gradio as gr
 
-# The value is the list of names; titles are set as text. What arrives in Python is checked there again.
+# The value is the names in their order and their titles, which are set as text. Both are in the one value: a component
+# of a tab that was never opened keeps the value of an update, and loses whatever else the update says.
+# What arrives in Python is checked there again.
 DRAW_ORDER = """
 const list = element.querySelector('ol'), said = element.querySelector('.said');
 let dragged = null;
-const titleOf = name => props.titles[name] ?? name;
+const titleOf = name => props.value.titles[name] ?? name;
 const move = (from, to, focus) => {
-  const order = [...props.value], count = order.length;
+  const order = [...props.value.names], count = order.length;
   if (from === to || from < 0 || to < 0 || from >= count || to >= count) return;
   const [name] = order.splice(from, 1);
   order.splice(to, 0, name);
-  props.value = order;
+  props.value = {...props.value, names: order};
   draw();
   said.textContent = `${titleOf(name)} is number ${to + 1} of ${count}`;
   if (focus) {
@@ -33,7 +36,7 @@ const button = (kind, sign, words, from, to, isPossible) => {
   return made;
 };
 const draw = () => {
-  const order = props.titles && Array.isArray(props.value) ? props.value : []; // the one may come before the other
+  const order = props.value?.names ?? [];
   list.replaceChildren(...order.map((name, i) => {
     const item = document.createElement('li'), text = document.createElement('span');
     text.textContent = titleOf(name);
@@ -58,22 +61,31 @@ const draw = () => {
     return item;
   }));
 };
-watch(['value', 'titles'], draw);
+watch('value', draw);
 draw();
 """
 
 
 def order_list(names: Sequence[str], titles: Mapping[str, str], label: str, elem_id: str) -> gr.HTML:
-    """The component. Its value is the names in their order; its event is `input`.
+    """The component. `in_order` makes its value, `names_in` reads it; its event is `input`.
 
     Args:
         titles: name -> what is shown.
     """
     return gr.HTML(
-        value=list(names),  # pyright: ignore[reportArgumentType] - any JSON value
-        titles=dict(titles),
+        value=in_order(names, titles),  # pyright: ignore[reportArgumentType] - any JSON value
         html_template=f'<div class="order"><ol aria-label="{label}"></ol>'
         '<div class="said" role="status" aria-live="polite"></div></div>',
         js_on_load=DRAW_ORDER,
         elem_id=elem_id,
     )
+
+
+def in_order(names: Sequence[str], titles: Mapping[str, str]) -> dict[str, Any]:
+    """What the list shows: entries in their order, and what each is called."""
+    return {"names": list(names), "titles": dict(titles)}
+
+
+def names_in(shown: Any) -> Any:
+    """The names in what the list sent, in their order; a caller without a page may send the names alone."""
+    return shown.get("names") if isinstance(shown, dict) else shown
