@@ -64,7 +64,7 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     return model if device.type == "cpu" else compute_on(model.to(device), device)
 
 
-def compute_on(model: nn.Module, device: torch.device) -> nn.Module:
+def compute_on(model: Any, device: torch.device) -> nn.Module:
     """Let a model that lies on `device` be called from the CPU.
 
     Without gradients it computes in bfloat16, whose products are summed in float32; with them in its own precision, for

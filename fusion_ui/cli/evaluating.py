@@ -14,6 +14,7 @@ import typer
 from fusion_ui.cli.application import app
 from fusion_ui.cli.arguments import (
     AsJson,
+    Choices,
     Data,
     LabelColumn,
     Metrics,
@@ -39,6 +40,7 @@ def evaluate(
     pair_column: PairColumn = None,
     metrics: Metrics = None,
     threshold: Threshold = None,
+    choices: Choices = None,
 ) -> None:
     """The metric of each data file with a 95 % interval: accuracy, F1, correlation, as its model's task has it."""
     from fusion_ui.checkpoints.finding import find_checkpoint
@@ -47,7 +49,9 @@ def evaluate(
     from fusion_ui.sources.local import is_directory
 
     workspace, started = open_workspace(), time.perf_counter()
-    ask = partial(domains_from, data, text_column, label_column, pair_column, metrics, threshold=threshold)
+    ask = partial(
+        domains_from, data, text_column, label_column, pair_column, metrics, threshold=threshold, choices=choices
+    )
     in_domain = list[str]()
     if is_directory(what):
         model = find_checkpoint(Path(what).name, what, workspace.settings)

@@ -63,6 +63,7 @@ class CausalLanguageModel(Task):
     metrics = (NEXT_TOKEN_ACCURACY, PERPLEXITY)
     has_right_answers = False
     has_ensemble = False
+    has_choices = True
     needs_labels = False
 
     def for_domain(self, domain: Domain, tokenizer: Tokenizer) -> Task:
@@ -134,7 +135,11 @@ class CausalLanguageModel(Task):
 
 
 class MultipleChoice(CausalLanguageModel):
-    """A row is the log-likelihood of every label of the domain as the continuation of its text."""
+    """A row is the log-likelihood of every label of the domain as the continuation of its text.
+
+    The labels are the domain's, not those that happen to occur in the split that is measured: a smaller part of the
+    same text would else be an easier question.
+    """
 
     metrics = (ACCURACY, MACRO_F1)
     has_right_answers = True
@@ -142,7 +147,7 @@ class MultipleChoice(CausalLanguageModel):
     needs_labels = True
 
     def __init__(self, domain: Domain) -> None:
-        self.choices = tuple(sorted(set(domain.labels)))
+        self.choices = domain.all_choices
         if len(self.choices) > MAX_CHOICES:
             raise DomainError(
                 f"The domain {domain.name} has {len(self.choices):,} different labels ({listed(self.choices)}), and "

@@ -19,6 +19,9 @@ from fusion_ui.tasks.inputs import model_inputs
 from fusion_ui.tasks.task import Answer, Task
 from fusion_ui.tasks.tokenizer import Tokenizer
 
+UNNAMED = "LABEL_0"
+"""What transformers calls the output of a model that does not name it."""
+
 
 class Regression(Task):
     """A row is one number. No answer is right or wrong, only near or far."""
@@ -33,6 +36,13 @@ class Regression(Task):
         """A sequence classifier with one output, or one that calls itself a regression."""
         is_one = len(labels_of(config)) == 1 or config.get("problem_type") == "regression"
         return super().serves(config) and is_one
+
+    def unite_labels(self, experts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        """One output, whatever each calls it: the first name that somebody gave it, or else transformers' own."""
+        if any(len(names) != 1 for names in experts):
+            return super().unite_labels(experts)
+        names = [names[0] for names in experts]
+        return (next((name for name in names if name != UNNAMED), names[0]),)
 
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[float, ...]:
         """Each example's number."""

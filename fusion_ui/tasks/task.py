@@ -20,6 +20,7 @@ from fusion_ui.domains.batches import Batch, EncodedText
 from fusion_ui.domains.cells import is_list
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.items import show_items
+from fusion_ui.domains.labels import unite_labels
 from fusion_ui.errors import CheckpointError, DomainError
 from fusion_ui.tasks.inputs import model_inputs
 from fusion_ui.tasks.metrics import Metric
@@ -60,6 +61,7 @@ class Task(ABC):
         has_empty_labels: that a text has no label is an answer too, so such rows are not left out.
         has_threshold: a text is given every label that is probable enough, and a domain may say how much that is.
         has_ensemble: the rows of several models are enough to know what all of them together would answer.
+        has_choices: its models have no labels, and choose among those of the text.
         measures_answers: statistics are measured on texts together with what each should be answered with.
         needs_labels: a text without a label cannot be scored.
     """
@@ -75,6 +77,7 @@ class Task(ABC):
     has_empty_labels: ClassVar[bool] = False
     has_threshold: ClassVar[bool] = False
     has_ensemble: ClassVar[bool] = True
+    has_choices: ClassVar[bool] = False
     measures_answers: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
 
@@ -151,6 +154,10 @@ class Task(ABC):
             DomainError: it cannot be told which labels are meant.
         """
         return domain
+
+    def unite_labels(self, experts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        """What models of this task, given the labels of each, answer among together."""
+        return unite_labels(experts)
 
     @abstractmethod
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[Target, ...]:
