@@ -26,6 +26,7 @@ from fusion_ui.evaluation.combined import ensemble_of
 from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.typed_text import answer_examples, read_examples
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
+from fusion_ui.methods import METHODS
 from fusion_ui.progress import Progress
 from fusion_ui.projects.building import add_domain, blank_project
 from fusion_ui.projects.project import read_split
@@ -57,6 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two experts and files of both domains, with and without labels."""
     root = tmp_path_factory.mktemp("causal")
     base = tiny_gpt2_writer(3)
+    write_writer(root / "base", base, pads=False)
     for i, domain in enumerate(STEPS):
         texts, labels = make_choices(domain, 200, 1)
         expert = tiny_gpt2_writer(3)
@@ -81,7 +83,8 @@ def make_recipe(folder: Path, method: str = "regmean", models: Sequence[str] = t
         {"name": domain, "model": str(folder / model), "calibration": {"data": str(folder / f"{domain}-calibrate.csv")}}
         for domain, model in zip(STEPS, models, strict=True)
     ]
-    return parse_recipe({"method": method, "experts": experts, "statistics": {"num_examples": 40}})
+    about = {"base": str(folder / "base"), "statistics": {"num_examples": 40}}
+    return parse_recipe({"method": method, "experts": experts} | about)
 
 
 def text_domain(name: str, metric: str | None = None) -> Domain:
@@ -127,7 +130,7 @@ def scores_of(workspace: Workspace, plan, domains: Sequence[Domain]):
     return [*workspace.evaluate([workspace.candidate(plan)], evaluation, [])][-1].scores
 
 
-@pytest.mark.parametrize("method", ["regmean", "simple_mean", "regmean_plusplus", "fisher"])
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
 def test_the_merge_scores_what_plain_transformers_says_of_the_exported_model(folder, workspace, tmp_path, method: str):
     plan = workspace.plan(make_recipe(folder, method))
     workspace.export(plan, tmp_path / "out")
