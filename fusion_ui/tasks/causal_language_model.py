@@ -6,11 +6,13 @@ of their text, and the likeliest one is the answer. A text that somebody types i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.batches import Batch, EncodedText
@@ -180,6 +182,15 @@ class MultipleChoice(CausalLanguageModel):
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[int, ...]:
         """The position of each label among the choices."""
         return tuple(map(self.choices.index, domain.labels))
+
+    def count_classes(self, targets: Sequence[int]) -> Mapping[int, int]:
+        """Of every choice, also of those that are right for no text."""
+        found = Counter(targets)
+        return {choice: found[choice] for choice in range(len(self.choices))}
+
+    def always(self, answer: int, targets: Sequence[int]) -> Tensor:
+        """All likelihood on that choice."""
+        return one_hot(torch.tensor(answer), len(self.choices)).float().expand(len(targets), -1)
 
     def combine(self, members: Sequence[Tensor]) -> Tensor:
         """The mean of the members' probabilities of each choice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -116,6 +117,16 @@ class MultiLabelClassification(Task):
             Answer(self.describe_target(tuple(row.nonzero()[:, 0].tolist()), label_names, tokenizer), p)
             for row, p in zip(given, probabilities, strict=True)
         ]
+
+    def count_classes(self, targets: Sequence[Labels]) -> Mapping[Labels, int]:
+        """Of each set of labels that occurs."""
+        return Counter(targets)
+
+    def always(self, answer: Labels, targets: Sequence[Labels]) -> Tensor:
+        """Certain of those labels, and certain that no other fits."""
+        rows = torch.full((max(map(max, filter(None, targets)), default=0) + 1,), -torch.inf)
+        rows[list(answer)] = torch.inf
+        return rows.expand(len(targets), -1)
 
     def find_probabilities(self, rows: Tensor) -> Float[Tensor, "example label"]:
         """Of each label by itself; NaN for a label that the model does not know."""

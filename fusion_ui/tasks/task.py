@@ -198,9 +198,17 @@ class Task(ABC):
     def read_answers(self, rows: Tensor, label_names: tuple[str, ...], tokenizer: Tokenizer) -> list[Answer]:
         """The answers in words."""
 
-    def constant_answers(self, targets: Sequence[Target]) -> dict[Target, Tensor]:
-        """Each target that occurs -> rows that always give it as the answer; empty where targets are no classes."""
+    def count_classes(self, targets: Sequence[Target]) -> Mapping[Target, int]:
+        """How often each answer is right among which somebody could guess; empty where targets are no classes."""
         return {}
+
+    def always(self, answer: Target, targets: Sequence[Target]) -> Tensor:
+        """Rows for the examples of these targets that give one of the classes as the answer to all of them."""
+        raise NotImplementedError(f"{self.title} has no classes")  # a task that counts some has this too
+
+    def find_metrics(self, label_names: tuple[str, ...]) -> tuple[Metric, ...]:
+        """Everything that answers among those labels can be scored by, the usual metric first."""
+        return self.metrics
 
     def find_probabilities(self, rows: Tensor) -> Float[Tensor, "example label"] | None:
         """How probable a model calls each of its labels; None where its outputs are not that."""

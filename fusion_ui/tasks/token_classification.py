@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from fusion_ui.domains.batches import Batch, EncodedText
 from fusion_ui.domains.cells import is_list
@@ -24,7 +26,7 @@ from fusion_ui.tasks.sequence_classification import (
     find_probabilities,
     knows_labels,
 )
-from fusion_ui.tasks.task import Answer, Task
+from fusion_ui.tasks.task import Answer, Task, join_rows
 from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.tasks.word_metrics import WORD_ACCURACY, Tags, entity_f1, is_read, is_right
 
@@ -117,6 +119,20 @@ class TokenClassification(Task):
             Answer(join_items(_name(tags, known, label_names)), p)
             for tags, known, p in zip(chosen.tolist(), read.tolist(), probabilities.tolist(), strict=True)
         ]
+
+    def count_classes(self, targets: Sequence[Tags]) -> Mapping[int, int]:
+        """Of the label of each word, whichever sentence it stands in."""
+        return Counter(tag for tags in targets for tag in tags)
+
+    def always(self, answer: int, targets: Sequence[Tags]) -> Tensor:
+        """That label at every word, also where a model would not read so far."""
+        num_labels = max((tag for tags in targets for tag in tags), default=0) + 1
+        rows = one_hot(torch.tensor(answer), num_labels).float()
+        return join_rows([rows.expand(len(tags), -1) for tags in targets])
+
+    def find_metrics(self, label_names: tuple[str, ...]) -> tuple[Metric, ...]:
+        """F1 of entities only where the labels are their tags."""
+        return (entity_f1(label_names), WORD_ACCURACY) if entity_tags(label_names) else (WORD_ACCURACY,)
 
     def describe_target(self, target: Tags, label_names: tuple[str, ...], tokenizer: Tokenizer) -> str:
         """The labels of the words as a list."""
