@@ -95,9 +95,9 @@ def _find_targets(task: TrainedTask, labels: tuple[str, ...], rows: Rows) -> tor
     return torch.tensor([[float(label in row[2].split(", ")) for label in labels] for row in rows])
 
 
-def _train(folder: Path, task: TrainedTask, expert: int, base: dict[str, torch.Tensor]) -> Path:
+def train_expert(folder: Path, task: TrainedTask, expert: int, base: dict[str, torch.Tensor]) -> Path:
     labels = task.labels[expert]
-    model: Any = tiny_bert(1, labels=labels)
+    model: Any = tiny_bert(1, labels=labels, hidden_size=base["bert.pooler.dense.bias"].shape[0])
     model.load_state_dict({name: tensor for name, tensor in base.items() if "classifier" not in name}, strict=False)
     if not task.counts:
         model.config.problem_type = "multi_label_classification"
@@ -123,7 +123,7 @@ def write_task(folder: Path, task: TrainedTask) -> Path:
     for i, domain in enumerate(DOMAINS):
         write_rows(folder / f"{domain}_calibrate.csv", make_task_rows(task, domain, 64, seed=1))
         write_rows(folder / f"{domain}_report.csv", make_task_rows(task, domain, NUM_REPORTED, seed=2))
-        _train(folder / domain, task, i, base.state_dict())
+        train_expert(folder / domain, task, i, base.state_dict())
     return folder
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.batches import Batch, EncodedText
@@ -134,6 +135,22 @@ class CausalLanguageModel(Task):
         """The log-likelihood of the given text ("empirical"): the mean over all texts cannot be computed."""
         logits, ids = model(**model_inputs(model, batch)).logits[0], batch.input_ids[0]
         return [(logits[:-1].log_softmax(-1).gather(1, ids[1:, None]).sum(), 1.0)]
+
+    def encode_training(
+        self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer
+    ) -> tuple[list[EncodedText], list[object]]:
+        """The texts, each followed by its label where there is one."""
+        whole = [_join(domain, i) for i in range(len(domain.texts))]
+        if domain.labels:
+            whole = [f"{text} {label}" for text, label in zip(whole, domain.labels, strict=True)]
+        alone = replace(domain, texts=tuple(whole), labels=(), pairs=())
+        return self.encode(alone, range(len(whole)), tokenizer), [None] * len(whole)
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[object]) -> Float[Tensor, ""]:
+        """Cross-entropy of every token but the first, given those before it."""
+        logits, mask = model(**model_inputs(model, batch)).logits[:, :-1], batch.attention_mask.bool()
+        is_real = mask[:, 1:] & mask[:, :-1]
+        return cross_entropy(logits[is_real], batch.input_ids[:, 1:][is_real])
 
 
 class MultipleChoice(CausalLanguageModel):

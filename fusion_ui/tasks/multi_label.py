@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
@@ -46,6 +47,7 @@ class MultiLabelClassification(Task):
     name = "multi-label-classification"
     title = "multi-label classification"
     auto_class = "AutoModelForSequenceClassification"
+    problem_type = "multi_label_classification"
     has_empty_labels = True
     has_threshold = True
 
@@ -71,7 +73,7 @@ class MultiLabelClassification(Task):
 
     def serves(self, config: Mapping[str, Any]) -> bool:
         """A sequence classifier that says so in its config.json."""
-        return super().serves(config) and config.get("problem_type") == "multi_label_classification"
+        return super().serves(config) and config.get("problem_type") == self.problem_type
 
     def split_label(self, label: str) -> tuple[str, ...]:
         """The labels of a text: a list, or texts between , ; or |; none of an empty list."""
@@ -143,6 +145,11 @@ class MultiLabelClassification(Task):
         logits = model(**model_inputs(model, batch)).logits[0]
         probabilities = logits.detach().sigmoid()
         return list(zip(logits, (probabilities * (1 - probabilities)).tolist(), strict=True))
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[Labels]) -> Float[Tensor, ""]:
+        """Cross-entropy of each label's yes or no."""
+        logits = model(**model_inputs(model, batch)).logits
+        return binary_cross_entropy_with_logits(logits, _as_table(targets, logits).float())
 
     def _given(self, rows: Float[Tensor, "example label"]) -> Bool[Tensor, "example label"]:
         return rows > math.log(self.threshold / (1 - self.threshold))  # NaN is never larger

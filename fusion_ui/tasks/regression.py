@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from fusion_ui.checkpoints.checkpoint import labels_of
 from fusion_ui.domains.batches import Batch
@@ -72,6 +73,10 @@ class Regression(Task):
     def fisher_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Float[Tensor, ""], float]]:
         """The output f itself: y is normal around f with variance 1, so E_y (d log p)^2 = E_y (y - f)^2 df^2 = df^2."""
         return [(model(**model_inputs(model, batch)).logits[0, 0], 1.0)]
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[float]) -> Float[Tensor, ""]:
+        """The mean squared distance."""
+        return mse_loss(model(**model_inputs(model, batch)).logits[:, 0], torch.tensor(targets))
 
 
 def _read_number(domain: Domain, row: int, label: str) -> float:

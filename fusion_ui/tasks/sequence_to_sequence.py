@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.batches import Batch, EncodedText
@@ -148,6 +148,12 @@ class SequenceToSequence(Task):
             raise DomainError("Fisher information of a model that writes text needs labels. Name the label column.")
         logits = model(**model_inputs(model, batch)).logits[0]
         return [(logits.log_softmax(-1).gather(1, batch.answer_ids[0][:, None]).sum(), 1.0)]
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[str]) -> Float[Tensor, ""]:
+        """Cross-entropy of the tokens of each answer, its end included, given those before them."""
+        assert batch.answer_ids is not None and batch.answer_mask is not None  # `read_targets` refuses to go without
+        logits = model(**model_inputs(model, batch)).logits
+        return cross_entropy(logits[batch.answer_mask.bool()], batch.answer_ids[batch.answer_mask.bool()])
 
     def _count_exact(self, rows: Tensor, targets: Sequence[str]) -> Counts:
         right = self.find_right(rows, targets).double()

@@ -53,6 +53,7 @@ class Task(ABC):
         name: as recipes and results have it.
         title: how people call it.
         auto_class: the class of transformers that loads its models.
+        problem_type: as a classifier's config.json has it, where that tells the task from others.
         pipeline: what transformers and the hub call the task.
         metrics: what its answers can be scored by, the usual one first.
         reads_words: its text is words, each with a label.
@@ -69,6 +70,7 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     auto_class: ClassVar[str]
+    problem_type: ClassVar[str | None] = None
     pipeline: ClassVar[str] = "text-classification"
     metrics: tuple[Metric, ...]
     reads_words: ClassVar[bool] = False
@@ -234,13 +236,22 @@ class Task(ABC):
             batch: one text. Gradients flow.
         """
 
-    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[Target]) -> Float[Tensor, ""]:
-        """How far the model's outputs for a batch are from its targets, on average. Gradients flow.
+    def encode_training(
+        self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer
+    ) -> tuple[list[EncodedText], list[Target]]:
+        """All examples of a domain as a model is trained on them, and what each should be answered with.
 
         Raises:
-            CheckpointError: models of this task cannot be trained here.
+            DomainError: an example cannot be read, or has no label.
         """
-        raise CheckpointError(f"Models for {self.title} cannot be trained here. Train them elsewhere, and bring them.")
+        if not domain.labels:
+            raise DomainError(f"The domain {domain.name} has no labels to train on. Choose its label column.")
+        targets = self.read_targets(domain, label_names, tokenizer)
+        return self.encode(domain, range(len(domain.texts)), tokenizer), [*targets]
+
+    @abstractmethod
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[Target]) -> Float[Tensor, ""]:
+        """How far the model's outputs for a batch are from its targets, on average. Gradients flow."""
 
 
 def join_rows(rows: Sequence[Tensor]) -> Tensor:

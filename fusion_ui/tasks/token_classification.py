@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from fusion_ui.domains.batches import Batch, EncodedText
 from fusion_ui.domains.cells import is_list
@@ -161,6 +161,15 @@ class TokenClassification(Task):
         """
         logits = take_words(model(**model_inputs(model, batch)).logits, _places(batch))[0]
         return [term for word in logits[is_read(logits)] for term in expected_terms(word)]
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[Tags]) -> Float[Tensor, ""]:
+        """Cross-entropy of the label of each word that is read, at its first token."""
+        places = _places(batch)
+        rows = take_words(model(**model_inputs(model, batch)).logits, places)
+        truth = torch.zeros(places.shape, dtype=torch.long)
+        for place, tags in zip(truth, targets, strict=True):
+            place[: len(tags)] = torch.tensor(tags)
+        return cross_entropy(rows[places >= 0], truth[places >= 0])
 
 
 def _words(domain: Domain, i: int) -> tuple[str, ...]:
