@@ -44,7 +44,7 @@ GOOD: dict[str, Any] = {
 
 
 def labelled(*labels: Any) -> Callable[[Row, int], Row]:
-    """Every text has one of these labels in turn, or, of one, only the texts of each part's few first rows do not."""
+    """Every text has one of these labels in turn; where there is only one, every other text keeps its own."""
     return lambda row, i: row | {"label": labels[i % len(labels)] if len(labels) > 1 or i % 2 else row["label"]}
 
 
