@@ -64,13 +64,14 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     return model if device.type == "cpu" else compute_on(model.to(device), device)
 
 
-def compute_on(model: nn.Module, device: torch.device) -> nn.Module:
+def compute_on(model: Any, device: torch.device) -> nn.Module:
     """Let a model that lies on `device` be called from the CPU.
 
     Without gradients it computes in bfloat16, whose products are summed in float32; with them in its own precision, for
-    squares of small gradients would be lost. What it returns is float32.
+    squares of small gradients would be lost. What it returns is float32. A model that writes text calls its own parts
+    for that, past `forward`, so `generate` is let be called from the CPU too.
     """
-    compute = model.forward
+    compute, write = model.forward, getattr(model, "generate", None)
 
     def forward(*args: Any, **inputs: Any) -> Any:
         moved = {name: _move(value, device) for name, value in inputs.items()}
@@ -81,7 +82,15 @@ def compute_on(model: nn.Module, device: torch.device) -> nn.Module:
                 outputs[name] = value.float().cpu()
         return outputs
 
+    def generate(**inputs: Any) -> Tensor:
+        assert write is not None
+        moved = {name: _move(value, device) for name, value in inputs.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=not torch.is_grad_enabled()):
+            return write(**moved).cpu()
+
     model.forward = forward
+    if write is not None:
+        model.generate = generate
     return model
 
 

@@ -177,6 +177,8 @@ class Workspace:
         """
         domain_of = {expert: domain for domain, expert in (owners or {}).items()}
         names = [domain_of.get(expert.name, expert.name) for expert in plan.experts]
+        known = dict(zip(names, plan.choices, strict=True))
+        domains = [replace(d, choices=(*d.choices, *known.get(d.name, ()))) for d in domains]
         own, tasks = dict(zip(names, plan.label_names, strict=True)), dict(zip(names, plan.tasks, strict=True))
         return self.evaluation(domains, plan.experts[0], plan.all_labels, own, tasks, plan.labels.heads is Heads.OWN)
 

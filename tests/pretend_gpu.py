@@ -62,16 +62,22 @@ def pretend_gpu() -> Iterator[torch.device]:
         yield GPU
 
 
+def _bring(leaf: Any) -> Any:
+    """What the CPU is called with in place of what lies, or is asked for, there."""
+    if isinstance(leaf, torch.device):
+        return torch.device("cpu")
+    return leaf.inner if isinstance(leaf, _There) else leaf
+
+
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     leaves = tree_flatten((args, kwargs))[0]
     is_there = any(isinstance(leaf, _There) for leaf in leaves)
     here = [leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, _There) and leaf.dim()]
-    if is_there and here and func not in MOVES:
+    # In inference mode whole methods come here, such as `to`, to which the device is given by its place.
+    asked = next((leaf for leaf in leaves if isinstance(leaf, torch.device)), None)
+    if is_there and here and asked is None and func not in MOVES:
         raise RuntimeError(f"{func} has tensors on two devices")
-    asked = kwargs.get("device")
-    own = tree_map(lambda leaf: leaf.inner if isinstance(leaf, _There) else leaf, (args, kwargs))
-    if asked is not None:
-        own[1]["device"] = torch.device("cpu")
+    own = tree_map(_bring, (args, kwargs))
     found = func(*own[0], **own[1])
     if func._schema.name.endswith("_") and not func._schema.name.endswith("__"):
         return args[0]

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,16 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.cli.application import main
 from fusion_ui.domains.batches import Batch, make_batches
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import FusionError
 from fusion_ui.evaluation.combined import ensemble_of
 from fusion_ui.evaluation.references import expert_candidates
 from fusion_ui.evaluation.typed_text import answer_examples, read_examples
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
+from fusion_ui.methods import METHODS
 from fusion_ui.progress import Progress
+from fusion_ui.projects.building import add_domain, blank_project
+from fusion_ui.projects.project import read_split
 from fusion_ui.settings import Settings
 from fusion_ui.tasks import find_task, likelihood, load_model
 from fusion_ui.tasks.tokenizer import Tokenizer
@@ -53,6 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two experts and files of both domains, with and without labels."""
     root = tmp_path_factory.mktemp("causal")
     base = tiny_gpt2_writer(3)
+    write_writer(root / "base", base, pads=False)
     for i, domain in enumerate(STEPS):
         texts, labels = make_choices(domain, 200, 1)
         expert = tiny_gpt2_writer(3)
@@ -77,7 +83,8 @@ def make_recipe(folder: Path, method: str = "regmean", models: Sequence[str] = t
         {"name": domain, "model": str(folder / model), "calibration": {"data": str(folder / f"{domain}-calibrate.csv")}}
         for domain, model in zip(STEPS, models, strict=True)
     ]
-    return parse_recipe({"method": method, "experts": experts, "statistics": {"num_examples": 40}})
+    about = {"base": str(folder / "base"), "statistics": {"num_examples": 40}}
+    return parse_recipe({"method": method, "experts": experts} | about)
 
 
 def text_domain(name: str, metric: str | None = None) -> Domain:
@@ -123,7 +130,7 @@ def scores_of(workspace: Workspace, plan, domains: Sequence[Domain]):
     return [*workspace.evaluate([workspace.candidate(plan)], evaluation, [])][-1].scores
 
 
-@pytest.mark.parametrize("method", ["regmean", "simple_mean", "regmean_plusplus", "fisher"])
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
 def test_the_merge_scores_what_plain_transformers_says_of_the_exported_model(folder, workspace, tmp_path, method: str):
     plan = workspace.plan(make_recipe(folder, method))
     workspace.export(plan, tmp_path / "out")
@@ -270,3 +277,51 @@ def test_what_cannot_be_answered_ends_in_a_sentence(folder, workspace, tmp_path)
     no_end = Checkpoint("no_end", change_config(folder / "up", tmp_path / "no_end", eos_token_id=None), "no_end")
     load_model(no_end)  # an end is needed by nobody who scores text, nor is padding
     assert workspace.evaluation([text_domain("up")], no_end).tokenizer.pad_id == 0
+
+
+def test_the_choices_are_the_domains_and_not_those_that_happen_to_be_measured(
+    folder, workspace, tmp_path, capsys, monkeypatch
+):
+    texts, labels = make_choices("up", 60, 4)
+    rows = [(text, label) for text, label in zip(texts, labels, strict=True) if label == CHOICES[0]]
+    one_label = tmp_path / "up.csv"
+    one_label.write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in rows)]))
+    domain = load_domain(one_label, "up")
+    alone = workspace.evaluation([domain], Checkpoint("down", folder / "down", "down")).domains[0]
+    assert alone.task.choices == CHOICES[:1], "nothing else is known of it"
+
+    calibrate = tmp_path / "calibrate.csv"
+    calibrate.write_text((folder / "up-choices.csv").read_text())
+    said = choose_plainly(folder / "down", [text for text, _ in rows])
+    expected = np.mean([answer == CHOICES[0] for answer in said])
+    assert 0 < expected < 1, "a choice of one is always right, and this would show nothing"
+    for method in ("regmean", "simple_mean"):  # of which only one reads the calibration text
+        recipe = make_recipe(folder, method, ("down", "down")).model_dump(mode="json")
+        recipe["experts"][0]["calibration"]["data"] = str(calibrate)
+        plan = workspace.plan(parse_recipe(recipe))
+        assert scores_of(workspace, plan, [domain])[0].value == pytest.approx(expected), method
+
+    monkeypatch.setenv("FUSION_UI_CACHE_DIR", str(tmp_path / "cache"))
+    ask = ["evaluate", str(folder / "down"), "--data", f"up={one_label}", "--json"]
+    for choices, accuracy in (([], 1.0), ([f"--choice={CHOICES[1]}"], expected)):
+        with pytest.raises(SystemExit) as end:
+            main([*ask, *choices])
+        assert end.value.code == 0
+        assert json.loads(capsys.readouterr().out)["scores"][0]["value"] == pytest.approx(accuracy)
+
+
+def test_every_split_of_a_projects_domain_has_the_same_choices(folder, workspace, tmp_path):
+    texts = [f"w{i} w{i + 1} w{i + 2}" for i in range(40)]
+    labels = ["w40" if i == 7 else CHOICES[i % 2] for i in range(40)]
+    source = Domain("up", "up", "all", tuple(texts), tuple(labels))
+    project, _ = add_domain(replace(blank_project(), experts=()), "up", source, tmp_path / "text")
+    splits = [read_split(project.domains[0], split) for split in ("calibrate", "select", "report")]
+    assert sum("w40" in split.labels for split in splits) == 1, "the rare label is in one of them"
+    up = Checkpoint("up", folder / "up", "up")
+    for split in splits:
+        (encoded,) = workspace.evaluation([split], up).domains
+        assert encoded.task.choices == tuple(sorted({*CHOICES, "w40"})), split.split
+    named = replace(project.domains[0], labels=(("w40", "w41"),))
+    assert all(read_split(named, split).all_choices == (*CHOICES[:1], "w41", CHOICES[1]) for split in ("report",))
+    bare = replace(splits[0], choices=())
+    assert len({replace(bare, choices=c).fingerprint for c in ((), CHOICES, (*CHOICES, "w45"))}) == 2

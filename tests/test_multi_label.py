@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from tiny_models import random_texts, random_tokens, tiny_bert, write_model
 from torch import Tensor, nn
 
@@ -171,7 +172,10 @@ def test_identical_experts_give_back_the_experts_metric_and_heads_unite(settings
     union = workspace.plan(recipe_of(tmp_path, [models[0], other], heads="union", method="simple_mean"))
     assert union.labels.names == (*LABELS, "sadness")
     *_, merged = workspace.evaluate([workspace.candidate(union)], workspace.evaluation_of([domain], union), [])
-    assert 0 <= merged.scores[0].value <= 1
+    assert merged.scores[0].num_examples == 30
+    first, second = (load_file(model / "model.safetensors")["classifier.weight"] for model in (models[0], other))
+    expected = torch.stack([first[0], (first[1] + second[0]) / 2, first[2], second[1]])
+    torch.testing.assert_close(workspace.merge(union).tensors["classifier.weight"], expected)
     typed = answer_examples([Example("w1 w2")], [workspace.candidate(union)], evaluation, Progress())
     assert typed.answers[0][0].label and not typed.probabilities.isnan().any()
 

@@ -99,7 +99,10 @@ def test_identical_experts_give_the_expert_in_all_tables(identical: Study):
         for row in frame.to_dict(orient="records"):
             assert row["value"] == pytest.approx(alone[row["domain"]]), row
     sides = non_iid.score_sides(identical, NAMES[0], 0)
-    assert sides["value"].tolist() == [alone[NAMES[0]]] * 7
+    whole = sides[(sides["domain"] == NAMES[0]) & (sides["candidate"] != non_iid.MAJORITY)]
+    assert whole["value"].tolist() == [alone[NAMES[0]]] * 7
+    parts = sides[(sides["domain"] != NAMES[0]) & (sides["candidate"] != non_iid.MAJORITY)]
+    assert parts.groupby("domain")["value"].nunique().tolist() == [1, 1]
     sizes = [calibration.score_size(identical, 4, 0), calibration.score_without(identical)]
     assert all(dict(zip(f["domain"], f["value"], strict=True)) == alone for f in sizes)
     for method in pairwise.COMPARED:
@@ -144,6 +147,25 @@ def test_the_divided_text_of_the_project_is_what_the_sides_are_trained_and_calib
         read = load_domain(Path(expert.calibration.data), side.name)
         assert (read.texts, read.labels) == (side.texts, side.labels)
         assert json.loads((Path(expert.model) / REPORT).read_text())["num_examples"] == {side.name: len(side.texts)}
+
+
+def test_the_experts_of_both_sides_learned_and_the_most_even_domain_is_divided(study: Study):
+    name = non_iid.choose_domain(study)
+    assert name in study.names
+    found = pd.concat([non_iid.score_sides(study, name, seed) for seed in range(study.settings.num_seeds)])
+    scores = found.groupby(["candidate", "domain"])["value"].mean()
+    guessed = scores[non_iid.MAJORITY, name]
+    assert guessed == pytest.approx(0.5)
+    for side in non_iid.SIDES:
+        assert scores[non_iid.ALONE[side], side] > scores[non_iid.MAJORITY, side], "it is no constant answer"
+        assert scores[non_iid.ALONE[side], name] > guessed + 0.1
+
+
+def test_macro_f1_is_that_of_the_same_answers(study: Study):
+    frames = [all_experts.score_inside(study, 0, metric) for metric in ("accuracy", "macro_f1")]
+    both = pd.concat(frames, axis=1)["value"]
+    assert not both.iloc[:, 0].equals(both.iloc[:, 1])
+    assert (both.iloc[:, 1] <= both.iloc[:, 0] + 0.1).all() and (both.iloc[:, 1] > 0.3).all()
 
 
 def test_heads_are_the_same_or_all_different():
@@ -366,8 +388,21 @@ def test_a_killed_run_goes_on_and_ends_with_all_tables(tmp_path: Path):
     assert len(list(models.glob(f"[!.]*/{REPORT}"))) == 3 * (4 + 1 + 2) and not list(models.glob(".*.part"))
     results = (tmp_path / "out" / "results.md").read_text()
     titles = [line[4:] for line in results.splitlines() if line.startswith("### ")]
+    assert re.search(
+        r"Minutes when each was run first: all_experts \d+\.\d, .*calibration \d+\.\d; \d+\.\d in all", results
+    )
+    assert (tmp_path / "out" / "results" / "recipes" / "multitask-0-regmean.json").is_file()
+    assert "In-domain, macro-F1 of the same answers" in results
     assert len(titles) == 7 and "RegMean's mean is" in results
-    for name in ("all_experts-in-domain", "heads", "non_iid", "pairwise-regmean-own", "growth-regmean", "calibration"):
+    for name in (
+        "all_experts-in-domain",
+        "multitask",
+        "heads",
+        "non_iid",
+        "pairwise-regmean-own",
+        "growth-regmean",
+        "calibration",
+    ):
         assert (tmp_path / "out" / "results" / f"{name}.html").is_file(), name
     main = readme.read_text()
     assert "In-domain:" in main and "Out-of-domain:" in main and "multi-task training, s" in main

@@ -33,6 +33,7 @@ from fusion_ui.evaluation.comparison import CandidateScores
 from fusion_ui.evaluation.flips import find_flips
 from fusion_ui.evaluation.typed_text import answer_examples, read_examples
 from fusion_ui.merging.recipe import MergeRecipe, parse_recipe
+from fusion_ui.methods import METHODS
 from fusion_ui.progress import Progress
 from fusion_ui.results.card import model_card
 from fusion_ui.statistics.fisher import accumulate_fisher
@@ -107,7 +108,7 @@ def tags_by_transformers(directory: Path, sentences: Sequence[Sentence]) -> list
     return answers
 
 
-@pytest.mark.parametrize("method", ["regmean", "simple_mean", "fisher", "regmean_plusplus", "ties", "slerp"])
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
 def test_a_merge_scores_what_an_independent_script_finds_in_its_folder(folder, workspace, tmp_path, method):
     plan = workspace.plan(recipe_of(folder, method=method, base=str(folder / "base")))
     assert plan.labels.names == ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG")

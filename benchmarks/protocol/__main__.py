@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from benchmarks.protocol import all_experts, calibration, growth, heads, multitask, non_iid, pairwise
@@ -43,6 +44,7 @@ EXPERIMENTS = {
     "calibration": calibration.run,
 }
 """In the order in which they are run and written."""
+MINUTES = "minutes"
 HERE = Path(__file__).resolve().parent
 README = HERE.parent.parent / "README.md"
 
@@ -82,7 +84,10 @@ def run(study: Study, names: Sequence[str]) -> None:
     """Run experiments one after the other; each leaves its tables and figures when it ends."""
     started = time.perf_counter()
     for name in [name for name in EXPERIMENTS if name in names]:
+        begun = time.perf_counter()
         section = EXPERIMENTS[name](study)
+        minutes = (time.perf_counter() - begun) / 60
+        study.keep(f"{MINUTES}-{name}", lambda minutes=minutes: pd.DataFrame([{MINUTES: minutes}]))
         write_section(section, name, study.out)
         write_results(study)
         clear_line()
@@ -99,6 +104,13 @@ def write_results(study: Study) -> None:
         f"Written by `python -m benchmarks.protocol` on {date.today().isoformat()}, project {study.project.title!r}. "
         f"Experts of the sets are trained on {how.num_train} sentences each, {how.training.num_epochs} times over; "
         f"statistics are measured on {how.num_calibration} sentences a domain. {torch.get_num_threads()} threads."
+    )
+    kept = {name: study.find(f"{MINUTES}-{name}") for name in EXPERIMENTS}
+    took = {name: float(found[MINUTES].iloc[0]) for name, found in kept.items() if found is not None}
+    each = ", ".join(f"{name} {minutes:.1f}" for name, minutes in took.items())
+    head += (
+        f" Minutes when each was run first: {each}; {sum(took.values()):.1f} in all. An experiment takes what those "
+        "before it trained, and a run that was killed is not counted."
     )
     differences = "Made-up text and a tiny model: this shows that it runs, and nothing else."
     if how != QUICK:

@@ -42,10 +42,10 @@ def count_work(study: Study) -> Work:
     pairs = (num + len(COMPARED) * num * (num - 1) // 2) * num
     growth = len(COMPARED) * max(num - 2, 1) * num
     heads = 2 * seeds * methods * together
-    divided = seeds * (2 + methods)
+    divided = seeds * (3 + methods) * 2  # all of the report, and its two sides
     sizes = how.num_draws * len(how.sizes) * num
     return Work(
-        trained=seeds * (2 * num + 1) * passes,
+        trained=seeds * (2 * num * passes + how.num_train * how.divided_epochs),
         answered=(inside + outside + pairs + growth + heads + divided + sizes) * how.num_report,
         # The third set of matrices is measured anew for the seconds beside the multi-task model's.
         grams=((2 * seeds + 1) * num + 2 * seeds) * how.num_calibration + how.num_draws * num * sum(how.sizes),

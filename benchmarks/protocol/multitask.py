@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.protocol.all_experts import MULTITASK, score_inside
+from benchmarks.protocol.all_experts import COLORS, MULTITASK, score_inside
 from benchmarks.protocol.section import Section, markdown
 from benchmarks.protocol.spread import MEAN, compare, points, with_means
 from benchmarks.protocol.study import Study
+from fusion_ui.plots.cost import cost_figure
 from fusion_ui.workspace import Workspace
 
 
@@ -40,12 +41,25 @@ def run(study: Study) -> Section:
         "Seconds on this machine. The Gram matrices and the merge are computed anew for this table. The experts have "
         "to be trained for a merge too, but each by its owner, on text that nobody else sees."
     )
-    return Section("Against a multi-task model", note, [table], findings)
+    figure = cost_figure(_costs(took, means), {"RegMean": COLORS["RegMean"], MULTITASK: COLORS[MULTITASK]})
+    return Section("Against a multi-task model", note, [table], findings, {"multitask": figure})
+
+
+def _costs(took: pd.DataFrame, means: pd.DataFrame) -> pd.DataFrame:
+    """A row for each set and way: the seconds of the merge with its Gram matrices, or of training, and the mean."""
+    rows = []
+    for row in took.to_dict(orient="records"):
+        seconds = {"RegMean": row["grams"] + row["merge"], MULTITASK: row["multitask"]}
+        for series, value in seconds.items():
+            score = means.loc[row["seed"], series]
+            rows.append({"series": series, "run": row["seed"], "seconds": value, "value": score})
+    return pd.DataFrame(rows)
 
 
 def measure_seconds(study: Study, seed: int) -> pd.DataFrame:
     """How long statistics, merge and training of one set took."""
-    recipe, multitask = study.recipe("regmean", study.experts(seed)), study.multitask(seed)
+    recipe = study.write_recipe(f"multitask-{seed}-regmean", study.recipe("regmean", study.experts(seed)))
+    multitask = study.multitask(seed)
     with tempfile.TemporaryDirectory() as empty:  # so that nothing is known yet
         workspace = Workspace(study.workspace.settings.model_copy(update={"cache_dir": Path(empty)}))
         plan = workspace.plan(recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from benchmarks.protocol.section import Section
 from benchmarks.protocol.spread import SPREAD, compare, spread_table
 from benchmarks.protocol.study import Study
 from fusion_ui.domains.domain import Domain
+from fusion_ui.evaluation import guessing
 from fusion_ui.plots.spread import spread_figure
 from fusion_ui.sources.files import replace_file
 
 SIDES = ("first", "second")
 ALONE = {side: f"Expert of the {side} side" for side in SIDES}
 WHOLE = "Trained on all of it"
-OWN_COLORS = {ALONE["first"]: "#c29b00", ALONE["second"]: "#b5488d", WHOLE: "#17a2b8"}
+MAJORITY = guessing.MAJORITY.title
+OWN_COLORS = {ALONE["first"]: "#c29b00", ALONE["second"]: "#b5488d", WHOLE: "#17a2b8", MAJORITY: guessing.GUESS_COLOR}
 
 
 def divide(domain: Domain, share: float) -> tuple[Domain, Domain]:
@@ -44,34 +47,57 @@ def _take(domain: Domain, side: str, rows: list[int]) -> Domain:
 
 
 def run(study: Study) -> Section:
-    """A row a candidate, on the domain that was divided."""
-    name = study.names[0]
-    seeds, share = range(study.settings.num_seeds), study.settings.major_share
-    found = pd.concat([study.keep(f"non-iid-{s}", lambda s=s: score_sides(study, name, s)) for s in seeds])
-    columns = {name: study.titles[name]}
+    """A row a candidate: on the domain that was divided, and on parts of it with the labels of either side."""
+    name, share = choose_domain(study), study.settings.major_share
+    found = pd.concat(
+        [study.keep(f"non-iid-{s}", lambda s=s: score_sides(study, name, s)) for s in range(study.settings.num_seeds)]
+    )
+    columns = {name: study.titles[name], **{side: f"labels as on the {side} side" for side in SIDES}}
     candidates = list(dict.fromkeys(found["candidate"]))
     named = found.rename(columns={"domain": "group", "candidate": "series", "seed": "run"})
     colors = {c: COLORS.get(c) or OWN_COLORS[c] for c in candidates}
     first, second = divide(study.training_text(name), share)
     note = (
-        f"The training text of {study.titles[name]} in two: {share:.0%} of one label and {1 - share:.0%} of the other "
-        f"on the one side ({len(first.texts)} sentences), the rest on the other ({len(second.texts)}). Each side's "
-        f"statistics are measured on its own text. Accuracy in percent on *report*: {SPREAD}."
+        f"The training text of {study.titles[name]}, whose labels are the most even, in two: {share:.0%} of one label "
+        f"and {1 - share:.0%} of the other on the one side ({len(first.texts)} sentences), the rest on the other "
+        f"({len(second.texts)}); each side's expert reads its text {study.settings.divided_epochs} times, that of "
+        f"all of it {study.settings.training.num_epochs} times. Each side's statistics are measured on its own text. "
+        f"Accuracy in percent on *report*: {SPREAD}. Divided alike, *report* shows what either expert "
+        f"learned: it should be above {MAJORITY.lower()} on its own side's labels."
     )
-    findings = [compare(found, "RegMean", c, study.titles) for c in candidates if c != "RegMean"]
+    whole = found[found["domain"] == name]
+    findings = [compare(whole, "RegMean", c, study.titles) for c in candidates if c not in ("RegMean", MAJORITY)]
     figure = spread_figure(named, columns, colors)
     return Section("One domain, divided unevenly", note, [spread_table(found, columns)], findings, {"non_iid": figure})
 
 
+def choose_domain(study: Study) -> str:
+    """The domain whose most frequent label is rarest, so that neither side is a handful of sentences."""
+
+    def find_majority(name: str) -> float:
+        labels = study.training_text(name).labels
+        return max(Counter(labels).values()) / len(labels)
+
+    return min(study.names, key=find_majority)
+
+
 def score_sides(study: Study, name: str, seed: int) -> pd.DataFrame:
-    """Both sides alone and merged, and the expert that had all of the text."""
-    sides = divide(study.training_text(name), study.settings.major_share)
-    models = {side.name: study.trainer.train([side], study.settings.seeded(seed)).directory for side in sides}
+    """Both sides alone and merged, and the expert that had all of the text; on all of *report*, and on its sides."""
+    text, how = study.training_text(name), study.settings.dividing(seed)
+    sides = divide(text, study.settings.major_share)
+    models = {side.name: study.trainer.train([side], how).directory for side in sides}
     files = {side.name: write_text(study, side) for side in sides}
     candidates = {ALONE[side]: study.single(side, model) for side, model in models.items()}
     candidates |= study.merges(f"non-iid-{seed}", models, files)
-    candidates |= {ENSEMBLE: study.ensemble(models), WHOLE: study.single(name, study.expert(name, seed).directory)}
-    return tidy(seed, {title: study.score(candidate, [name]) for title, candidate in candidates.items()})
+    candidates |= {
+        ENSEMBLE: study.ensemble(models),
+        WHOLE: study.single(name, study.expert(name, seed).directory),
+        MAJORITY: guessing.MAJORITY,
+    }
+    (report,) = (encoded.domain for encoded in study.report.domains if encoded.domain.name == name)
+    parts = [report, *divide(report, study.settings.major_share)]
+    on = study.workspace.evaluation(parts, study.trainer.base, study.trainer.label_names)
+    return tidy(seed, {title: study.score(candidate, on=on) for title, candidate in candidates.items()})
 
 
 def write_text(study: Study, side: Domain) -> Path:

@@ -25,6 +25,8 @@ class ProtocolSettings:
         num_calibration: sentences that statistics are measured on.
         sizes: numbers of calibration sentences that are compared.
         num_draws: how often those are drawn.
+        divided_epochs: how often the expert of either side of a divided domain reads its text, which is short and
+            mostly of one label: after fewer steps it only answers the more frequent label.
         major_share: part of a label that goes to one side of a divided domain.
         training: of experts and multi-task models; its seeds are set by the experiments.
     """
@@ -35,12 +37,17 @@ class ProtocolSettings:
     num_calibration: int = 128
     sizes: tuple[int, ...] = (10, 30, 100, 300, 1000)
     num_draws: int = 3
+    divided_epochs: int = 8
     major_share: float = 0.8
     training: TrainingSettings = FINE_TUNING
 
     def seeded(self, seed: int) -> TrainingSettings:
         """How the models of one set are trained: all from the same head, in an order of their own."""
         return replace(self.training, seed=seed, head_seed=seed)
+
+    def dividing(self, seed: int) -> TrainingSettings:
+        """How the experts of the divided domain are trained."""
+        return replace(self.seeded(seed), num_epochs=self.divided_epochs)
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
@@ -52,6 +59,7 @@ QUICK = ProtocolSettings(
     num_train=48,
     num_report=20,
     num_calibration=12,
+    divided_epochs=8,
     sizes=(4, 12, 40),
     num_draws=2,
     training=TrainingSettings(num_epochs=4, learning_rate=1e-3, batch_size=8, max_tokens=32),

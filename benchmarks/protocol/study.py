@@ -29,6 +29,7 @@ from fusion_ui.workspace import Workspace
 
 Models = Mapping[str, Path]
 """Name of an expert -> its directory."""
+ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
 VERSION = 1
 """Raise it when an experiment would give other rows than before."""
 
@@ -145,20 +146,44 @@ class Study:
         experts = {name: self.single(name, model) for name, model in self.shipped.items()}
         return Experiment(merges, experts, {name: name for name in experts}, self.report)
 
-    def score(self, candidate: Candidate, domains: Collection[str] | None = None) -> dict[str, float]:
-        """Domain name -> the share of its sentences that are answered as their label says."""
-        wanted = tuple(d for d in self.report.domains if domains is None or d.domain.name in domains)
+    def score(
+        self,
+        candidate: Candidate,
+        domains: Collection[str] | None = None,
+        metric: str = ACCURACY,
+        on: Evaluation | None = None,
+    ) -> dict[str, float]:
+        """Domain name -> the score of its sentences' answers: by default the share that are as their label says.
+
+        Args:
+            on: other text than all of *report*.
+        """
+        evaluation = on or self.report
+        wanted = tuple(
+            replace(d, metric=d.task.find_metric(metric))
+            for d in evaluation.domains
+            if domains is None or d.domain.name in domains
+        )
         *_, last = self.workspace.evaluate(
-            [candidate], replace(self.report, domains=wanted), self.names, self.trainer.progress
+            [candidate], replace(evaluation, domains=wanted), self.names, self.trainer.progress
         )
         return {score.domain: score.value for score in last.scores}
 
     def keep(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """A finished table, made if this is the first time."""
-        path = self.folder / self.key / f"{name}.json"
-        if not path.is_file():
-            write_json(path, json.loads(make().to_json(orient="records")))
-        return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
+        if (found := self.find(name)) is None:
+            write_json(self._table(name), json.loads(make().to_json(orient="records")))
+            found = self.find(name)
+        assert found is not None
+        return found
+
+    def find(self, name: str) -> pd.DataFrame | None:
+        """A finished table; None where there is none yet."""
+        path = self._table(name)
+        return pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def _table(self, name: str) -> Path:
+        return self.folder / self.key / f"{name}.json"
 
     @cached_property
     def key(self) -> str:

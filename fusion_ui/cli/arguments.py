@@ -43,6 +43,14 @@ Threshold = Annotated[
         help="Probability above which a text is given a label, for models that give several; 0.5 if not said."
     ),
 ]
+Choices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--choice",
+        help="A label that the text may have though none in the file does, once for each; for language models, which "
+        "choose among the labels of their text.",
+    ),
+]
 
 
 def open_workspace(**changes: Any) -> Any:
@@ -89,6 +97,7 @@ def domains_from(
     metrics: list[str] | None = None,
     models: Sequence[Any] = (),
     threshold: float | None = None,
+    choices: Sequence[str] | None = None,
 ) -> list[Any]:
     """One domain for each text of the form ``NAME=FILE``; what was decided while reading is printed.
 
@@ -96,12 +105,15 @@ def domains_from(
         metrics: texts of the form ``NAME=METRIC``, or ``METRIC`` for all domains.
         models: checkpoints that are to answer; where a text without labels is an answer to one of them, it is kept.
         threshold: as of a `Domain`; refused where none of `models` gives several labels.
+        choices: as of a `Domain`; refused where none of `models` chooses among the labels of a text.
     """
     from fusion_ui.domains.loaders import load_domain
     from fusion_ui.tasks import find_task
 
     if threshold is not None and not any(find_task(model.config).has_threshold for model in models):
         raise ParameterError("--threshold is for models that give a text several labels; these do not. Leave it out.")
+    if choices and not any(find_task(model.config).has_choices for model in models):
+        raise ParameterError("--choice is for language models, which have no labels of their own. Leave it out.")
     has_empty_labels = any(find_task(model.config).has_empty_labels for model in models)
     domains = {}
     for text in data:
@@ -114,7 +126,10 @@ def domains_from(
             Path(path), name, text or "text", label or None, pair_column=pair, has_empty_labels=has_empty_labels
         )
     print_notes(f"{name}: {note}" for name, domain in domains.items() for note in domain.notes)
-    return [replace(d, threshold=threshold) for d in _measured_by(list(domains.values()), metrics or [])]
+    return [
+        replace(d, threshold=threshold, choices=tuple(choices or ()))
+        for d in _measured_by(list(domains.values()), metrics or [])
+    ]
 
 
 def column_of(option: str | None, domain: str, usual: str | None) -> str | None:

@@ -58,6 +58,7 @@ def sweep(
 
     Give the *select* split as --data, and never the one whose score you then report.
     """
+    from fusion_ui.evaluation.other_metrics import score_otherwise
     from fusion_ui.tasks.scales import PERCENT
 
     if relative and best:
@@ -88,7 +89,8 @@ def sweep(
         merits.append(scores.merit)
         scale = scores.scale
         if not as_json:
-            print_scores(f"{name} {value:g}", scores)
+            others = {} if relative else score_otherwise(scores.candidate, evaluation, in_domain)
+            print_scores(f"{name} {value:g}", scores, (), others)
     top = points[merits.index(max(merits))]
     if as_json:
         print(json.dumps({"points": points, "best": {name: top[name], "mean": top["mean"]}}, indent=2))

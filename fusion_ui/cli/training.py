@@ -46,7 +46,6 @@ def train(
     """
     from fusion_ui.merging.export import check_destination
     from fusion_ui.merging.subsets import plain_recipe
-    from fusion_ui.tasks import find_task
     from fusion_ui.training.fine_tuning import fine_tune
     from fusion_ui.training.settings import TrainingSettings
 
@@ -56,9 +55,14 @@ def train(
         raise RecipeError(f"The recipe {recipe} does not say which model to start from. Set 'base' in it.")
     plan = workspace.plan(plain_recipe(whole))
     assert plan.base is not None
-    given = domains_from(data, text_column, label_column, pair_column) if data else _calibration_of(whole)
+    if len(kinds := dict.fromkeys(task.title for task in plan.tasks)) > 1:
+        raise RecipeError(
+            f"One model cannot be trained for {' and for '.join(kinds)}. Write a recipe for each task, and train one "
+            "model by each."
+        )
+    task, columns = plan.tasks[0], (text_column, label_column, pair_column)
+    given = domains_from(data, *columns, models=plan.experts) if data else _calibration_of(whole, task)
     how = TrainingSettings(epochs, learning_rate, batch_size, workspace.settings.max_tokens_per_text, seed)
-    task = find_task(plan.experts[0].config)
     done = fine_tune(plan.base, task, plan.all_labels, given, how, out, terminal_progress())
     clear_line()
     if as_json:
@@ -69,19 +73,22 @@ def train(
     print(f"{out}: trained on {counts} in {done.seconds:.1f} s")
 
 
-def _calibration_of(recipe: Any) -> list[Any]:
-    """The labelled text that a recipe's experts are calibrated on, one domain an expert."""
+def _calibration_of(recipe: Any, task: Any) -> list[Any]:
+    """The text that a recipe's experts are calibrated on, one domain an expert."""
+    from fusion_ui.domains.choices import labels_in
     from fusion_ui.domains.loaders import load_domain
 
     domains = []
     for expert in recipe.experts:
         source = expert.calibration
-        if source is None or source.data is None or source.label_column is None:
+        if source is None or source.data is None or (source.label_column is None and task.needs_labels):
             raise DomainError(
-                f"The recipe has no labelled text for {expert.name}, and a statistics file cannot stand for it in "
-                "training. Give --data NAME=FILE once for each domain."
+                f"The recipe has no {'labelled ' * task.needs_labels}text for {expert.name}, and a statistics file "
+                "cannot stand for it in training. Give --data NAME=FILE once for each domain."
             )
-        columns = source.text_column, source.label_column
-        domains.append(load_domain(Path(source.data), expert.name, *columns, pair_column=source.pair_column))
+        path, text, label = Path(source.data), source.text_column, source.label_column
+        label = label if task.needs_labels or labels_in([path], text, label) else None
+        about = {"pair_column": source.pair_column, "has_empty_labels": task.has_empty_labels}
+        domains.append(load_domain(path, expert.name, text, label, **about))
     print_notes(f"{domain.name}: {note}" for domain in domains for note in domain.notes)
     return domains

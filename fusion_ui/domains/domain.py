@@ -20,6 +20,8 @@ class Domain:
         pairs: second text of each example, where a model judges pairs; else empty.
         metric: what answers are scored by; None is the usual metric of the task.
         threshold: the probability above which a text is given a label, where it may have several; None is the usual.
+        choices: labels that text of this domain may have, also where none in this split does; those of `labels` always
+            belong to them.
         notes: sentences on what was decided while reading, such as how many rows were left out; not compared.
     """
 
@@ -32,13 +34,21 @@ class Domain:
     notes: tuple[str, ...] = field(default=(), compare=False)
     metric: str | None = None
     threshold: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def all_choices(self) -> tuple[str, ...]:
+        """Every label of the domain once, in order, whether or not a text of this split has it."""
+        return tuple(sorted({*self.labels, *self.choices}))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hexadecimal digest of texts, labels and, where there are any, pairs."""
+        """Hexadecimal digest of texts, labels and, where there are any, pairs and labels that no text here has."""
         digest = hashlib.sha256()
         pairs = ("\x00pairs", *self.pairs) if self.pairs else ()
-        for part in (*self.texts, "\x00labels", *self.labels, *pairs):
+        unseen = sorted({*self.choices} - {*self.labels})
+        choices = ("\x00choices", *unseen) if unseen else ()
+        for part in (*self.texts, "\x00labels", *self.labels, *pairs, *choices):
             digest.update(part.encode("utf-8", "surrogatepass") + b"\x00")
         return digest.hexdigest()[:32]
 

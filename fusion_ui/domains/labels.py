@@ -83,6 +83,14 @@ def name_numbers(
     return replace(domain, labels=tuple(named[label] for label in domain.labels))
 
 
+def unite_labels(experts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Every label of some experts once, compared without case, as the first of them writes it."""
+    known: dict[str, str] = {}
+    for label in (label for names in experts for label in names):
+        known.setdefault(label.casefold(), label)
+    return tuple(known.values())
+
+
 def listed(labels: Sequence[str]) -> str:
     """The first few labels, for a message."""
     shown = ", ".join(repr(label[:80]) for label in labels[:_NUM_SHOWN])

@@ -102,7 +102,7 @@ def make_evaluation(
     differ = len(set(own_tasks.values())) > 1
     if differ:
         labels = {
-            task: unite_labels([own_labels[name] for name, own in own_tasks.items() if own is task])
+            task: task.unite_labels([own_labels[name] for name, own in own_tasks.items() if own is task])
             for task in own_tasks.values()
         }
 
@@ -124,14 +124,6 @@ def make_evaluation(
     tokens = f"{checkpoint.tokenizer_fingerprint} {tokenizer.max_tokens}"
     key, *taken = (" ".join([tokens, *precision]) for precision in find_precisions())
     return Evaluation(encoded, labels, tokenizer, key, store, settings.max_tokens_per_batch, tuple(taken))
-
-
-def unite_labels(experts: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Every label of some experts once, compared without case, as the first of them writes it."""
-    known: dict[str, str] = {}
-    for label in (label for names in experts for label in names):
-        known.setdefault(label.casefold(), label)
-    return tuple(known.values())
 
 
 def _labels_of(

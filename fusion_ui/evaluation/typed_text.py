@@ -12,8 +12,9 @@ from torch import Tensor
 
 from fusion_ui.domains.cells import replace_surrogates
 from fusion_ui.domains.domain import Domain
+from fusion_ui.domains.labels import unite_labels
 from fusion_ui.errors import DomainError
-from fusion_ui.evaluation.candidates import Candidate, Evaluation, unite_labels
+from fusion_ui.evaluation.candidates import Candidate, Evaluation
 from fusion_ui.evaluation.combined import Ensemble, OwnHeads
 from fusion_ui.evaluation.store import LogitsMemory
 from fusion_ui.evaluation.stream import EncodedDomain

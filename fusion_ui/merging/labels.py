@@ -82,6 +82,20 @@ def check_tasks(experts: Sequence[Checkpoint | ModelHeader], heads: Heads | None
             )
 
 
+def name_outputs(
+    models: Sequence[Checkpoint | ModelHeader], experts: Sequence[tuple[str, Sequence[str]]]
+) -> list[tuple[str, Sequence[str]]]:
+    """Name and labels of each expert, as `align_labels` compares them: the only output of a regressor is the same
+    quantity whatever each expert calls it, so all of them get one name for it.
+    """
+    tasks = [find_task(model.config) for model in models]
+    if len(set(tasks)) > 1:
+        return [*experts]
+    together = tasks[0].unite_labels([labels for _, labels in experts])
+    is_one = len(together) == 1 and all(len(labels) == 1 for _, labels in experts)
+    return [(name, together if is_one else labels) for name, labels in experts]
+
+
 def align_labels(
     experts: Sequence[tuple[str, Sequence[str]]], heads: Heads | None, parameters: frozenset[str]
 ) -> LabelSpace:

@@ -14,10 +14,11 @@ from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.checkpoints.compatibility import check_mergeable, read_header
 from fusion_ui.checkpoints.finding import find_checkpoint
 from fusion_ui.checkpoints.heads import output_parameters
+from fusion_ui.domains.choices import labels_in
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import RecipeError, StatisticError
-from fusion_ui.merging.labels import Heads, LabelSpace, align_labels, check_tasks
+from fusion_ui.merging.labels import Heads, LabelSpace, align_labels, check_tasks, name_outputs
 from fusion_ui.merging.layer_scaling import LayerScaling
 from fusion_ui.merging.recipe import Calibration, MergeRecipe
 from fusion_ui.merging.rules import ParameterRules, check_matches, check_pairs
@@ -29,7 +30,7 @@ from fusion_ui.statistics.bundle import read_statistic
 from fusion_ui.statistics.measure import is_cached, measure
 from fusion_ui.statistics.sharing import check_holds
 from fusion_ui.statistics.statistic import Statistic, StatisticKind, StatisticSettings
-from fusion_ui.tasks import find_task
+from fusion_ui.tasks import find_task, unite_labels
 from fusion_ui.tasks.task import Task
 
 VERSION = 1
@@ -64,6 +65,17 @@ class MergePlan:
         return tuple(source for source in self.calibration if isinstance(source, Domain))
 
     @property
+    def choices(self) -> list[tuple[str, ...]]:
+        """The labels in the text of each expert whose task chooses among them, whether or not the method reads it."""
+        sources = [expert.calibration for expert in self.recipe.experts]
+        return [
+            labels_in([Path(source.data)], source.text_column, source.label_column)
+            if task.has_choices and source is not None and source.data is not None
+            else ()
+            for task, source in zip(self.tasks, sources, strict=True)
+        ]
+
+    @property
     def label_names(self) -> list[tuple[str, ...]]:
         """Each expert's labels in the order of its head, under the names that the recipe gives them."""
         return [
@@ -84,8 +96,7 @@ class MergePlan:
     @property
     def all_labels(self) -> tuple[str, ...]:
         """Every label that any expert knows, once."""
-        known = {label.casefold(): label for names in reversed(self.label_names) for label in reversed(names)}
-        return self.labels.names or tuple(reversed(known.values()))
+        return self.labels.names or unite_labels(self.tasks, self.label_names)
 
     def with_parameters(self, **parameters: object) -> MergePlan:
         """The same plan with some of the method's parameters replaced."""
@@ -201,7 +212,7 @@ def _align(recipe: MergeRecipe, experts: Sequence[Checkpoint], parameters: froze
                 f"Its labels are: {', '.join(expert.label_names[:20])}."
             )
         renamed.append((expert.name, [entry.labels.get(label, label) for label in expert.label_names]))
-    return align_labels(renamed, recipe.heads, parameters)
+    return align_labels(name_outputs(experts, renamed), recipe.heads, parameters)
 
 
 def measure_statistics(

@@ -16,7 +16,7 @@ from fusion_ui.checkpoints.compatibility import ModelHeader, find_problems, read
 from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.checkpoints.similarity import find_strangers
 from fusion_ui.errors import CheckpointError, FusionError
-from fusion_ui.merging.labels import align_labels, check_tasks
+from fusion_ui.merging.labels import align_labels, check_tasks, name_outputs
 from fusion_ui.merging.recipe import Expert, MergeRecipe
 from fusion_ui.merging.rules import check_matches
 from fusion_ui.settings import Settings
@@ -133,7 +133,7 @@ def _find_label_problems(recipe: MergeRecipe, headers: Sequence[ModelHeader]) ->
     named = [(h.name, [entries[h.name].labels.get(label, label) for label in labels_of(h.config)]) for h in headers]
     try:
         check_tasks(headers, recipe.heads)
-        align_labels(named, recipe.heads, output_parameters(headers[0].shapes))
+        align_labels(name_outputs(headers, named), recipe.heads, output_parameters(headers[0].shapes))
     except FusionError as error:
         return [str(error)]
     return []

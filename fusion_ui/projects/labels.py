@@ -11,7 +11,7 @@ from fusion_ui.checkpoints.heads import output_parameters
 from fusion_ui.domains.checks import count_labels
 from fusion_ui.domains.loaders import load_domain
 from fusion_ui.errors import FusionError, RecipeError
-from fusion_ui.merging.labels import Heads, align_labels, check_tasks
+from fusion_ui.merging.labels import Heads, align_labels, check_tasks, name_outputs
 from fusion_ui.projects.measures import task_of
 from fusion_ui.projects.project import Project, ProjectExpert, Renames
 
@@ -83,12 +83,15 @@ def explain_labels(project: Project) -> str:
         return "These models write text: they have no labels to match, and all of them is merged."
     heads = Heads(project.heads) if project.heads else None
     try:
-        check_tasks([_checkpoint(expert) for expert in project.experts], heads)
-        found = align_labels(experts, heads, output_parameters(read_header(_checkpoint(project.experts[0])).shapes))
+        models = [_checkpoint(expert) for expert in project.experts]
+        check_tasks(models, heads)
+        found = align_labels(name_outputs(models, experts), heads, output_parameters(read_header(models[0]).shapes))
     except FusionError as error:
         return str(error)
     if found.heads is Heads.OWN:
         return "Each model keeps its own head over the merged encoder."
+    if len(found.names) == 1:
+        return f"One head predicts one number, called {found.names[0]}."
     listed = ", ".join(found.names[:10]) + (" …" if len(found.names) > 10 else "")
     return f"One head answers with {len(found.names)} labels, matched by name: {listed}."
 

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fusion_ui.domains.choices import labels_in
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.items import rename_items
 from fusion_ui.domains.loaders import load_domain
 
 SPLITS = ("train", "calibrate", "select", "report")
+CUTS = SPLITS[1:]
+"""What every domain has; its labels are those of all three."""
 Renames = tuple[tuple[str, str], ...]
 FROM_FILE = ":statistics"
 """Stands for an expert's statistics file where the name of a calibration domain could stand."""
@@ -107,5 +110,6 @@ def read_split(domain: ProjectDomain, split: str) -> Domain:
     label, pair = domain.label_column, domain.pair_column
     found = load_domain(getattr(domain, split), domain.name, label_column=label, title=domain.title, pair_column=pair)
     names = dict(domain.labels)
-    labels = tuple(rename_items(label, names) for label in found.labels) if names else found.labels
-    return replace(found, labels=labels, metric=domain.metric, threshold=domain.threshold)
+    known = labels_in([getattr(domain, part) for part in CUTS], "text", label)
+    labels, choices = (tuple(rename_items(label, names) for label in part) for part in (found.labels, known))
+    return replace(found, labels=labels, metric=domain.metric, threshold=domain.threshold, choices=choices)

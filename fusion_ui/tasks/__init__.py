@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
+from fusion_ui.domains import labels
 from fusion_ui.tasks.causal_language_model import CausalLanguageModel
 from fusion_ui.tasks.metrics import Metric
 from fusion_ui.tasks.multi_label import MultiLabelClassification
@@ -56,6 +57,13 @@ def metric_scale(*names: str) -> Scale:
 def find_task(config: Mapping[str, Any]) -> Task:
     """The task of the model with this config.json."""
     return next(task for task in TASKS if task.serves(config))
+
+
+def unite_labels(tasks: Sequence[Task], experts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """What experts, given the task and the labels of each, answer among together."""
+    each = list(zip(tasks, experts, strict=True))
+    kinds = dict.fromkeys(tasks)
+    return labels.unite_labels([task.unite_labels([names for own, names in each if own is task]) for task in kinds])
 
 
 def load_model(checkpoint: Checkpoint) -> nn.Module:

@@ -6,11 +6,14 @@ of their text, and the likeliest one is the answer. A text that somebody types i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.batches import Batch, EncodedText
@@ -63,6 +66,7 @@ class CausalLanguageModel(Task):
     metrics = (NEXT_TOKEN_ACCURACY, PERPLEXITY)
     has_right_answers = False
     has_ensemble = False
+    has_choices = True
     needs_labels = False
 
     def for_domain(self, domain: Domain, tokenizer: Tokenizer) -> Task:
@@ -132,9 +136,29 @@ class CausalLanguageModel(Task):
         logits, ids = model(**model_inputs(model, batch)).logits[0], batch.input_ids[0]
         return [(logits[:-1].log_softmax(-1).gather(1, ids[1:, None]).sum(), 1.0)]
 
+    def encode_training(
+        self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer
+    ) -> tuple[list[EncodedText], list[object]]:
+        """The texts, each followed by its label where there is one."""
+        whole = [_join(domain, i) for i in range(len(domain.texts))]
+        if domain.labels:
+            whole = [f"{text} {label}" for text, label in zip(whole, domain.labels, strict=True)]
+        alone = replace(domain, texts=tuple(whole), labels=(), pairs=())
+        return self.encode(alone, range(len(whole)), tokenizer), [None] * len(whole)
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[object]) -> Float[Tensor, ""]:
+        """Cross-entropy of every token but the first, given those before it."""
+        logits, mask = model(**model_inputs(model, batch)).logits[:, :-1], batch.attention_mask.bool()
+        is_real = mask[:, 1:] & mask[:, :-1]
+        return cross_entropy(logits[is_real], batch.input_ids[:, 1:][is_real])
+
 
 class MultipleChoice(CausalLanguageModel):
-    """A row is the log-likelihood of every label of the domain as the continuation of its text."""
+    """A row is the log-likelihood of every label of the domain as the continuation of its text.
+
+    The labels are the domain's, not those that happen to occur in the split that is measured: a smaller part of the
+    same text would else be an easier question.
+    """
 
     metrics = (ACCURACY, MACRO_F1)
     has_right_answers = True
@@ -142,7 +166,7 @@ class MultipleChoice(CausalLanguageModel):
     needs_labels = True
 
     def __init__(self, domain: Domain) -> None:
-        self.choices = tuple(sorted(set(domain.labels)))
+        self.choices = domain.all_choices
         if len(self.choices) > MAX_CHOICES:
             raise DomainError(
                 f"The domain {domain.name} has {len(self.choices):,} different labels ({listed(self.choices)}), and "
@@ -175,6 +199,15 @@ class MultipleChoice(CausalLanguageModel):
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[int, ...]:
         """The position of each label among the choices."""
         return tuple(map(self.choices.index, domain.labels))
+
+    def count_classes(self, targets: Sequence[int]) -> Mapping[int, int]:
+        """Of every choice, also of those that are right for no text."""
+        found = Counter(targets)
+        return {choice: found[choice] for choice in range(len(self.choices))}
+
+    def always(self, answer: int, targets: Sequence[int]) -> Tensor:
+        """All likelihood on that choice."""
+        return one_hot(torch.tensor(answer), len(self.choices)).float().expand(len(targets), -1)
 
     def combine(self, members: Sequence[Tensor]) -> Tensor:
         """The mean of the members' probabilities of each choice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
@@ -45,6 +47,7 @@ class MultiLabelClassification(Task):
     name = "multi-label-classification"
     title = "multi-label classification"
     auto_class = "AutoModelForSequenceClassification"
+    problem_type = "multi_label_classification"
     has_empty_labels = True
     has_threshold = True
 
@@ -70,7 +73,7 @@ class MultiLabelClassification(Task):
 
     def serves(self, config: Mapping[str, Any]) -> bool:
         """A sequence classifier that says so in its config.json."""
-        return super().serves(config) and config.get("problem_type") == "multi_label_classification"
+        return super().serves(config) and config.get("problem_type") == self.problem_type
 
     def split_label(self, label: str) -> tuple[str, ...]:
         """The labels of a text: a list, or texts between , ; or |; none of an empty list."""
@@ -117,6 +120,16 @@ class MultiLabelClassification(Task):
             for row, p in zip(given, probabilities, strict=True)
         ]
 
+    def count_classes(self, targets: Sequence[Labels]) -> Mapping[Labels, int]:
+        """Of each set of labels that occurs."""
+        return Counter(targets)
+
+    def always(self, answer: Labels, targets: Sequence[Labels]) -> Tensor:
+        """Certain of those labels, and certain that no other fits."""
+        rows = torch.full((max(map(max, filter(None, targets)), default=0) + 1,), -torch.inf)
+        rows[list(answer)] = torch.inf
+        return rows.expand(len(targets), -1)
+
     def find_probabilities(self, rows: Tensor) -> Float[Tensor, "example label"]:
         """Of each label by itself; NaN for a label that the model does not know."""
         return rows.sigmoid()
@@ -132,6 +145,11 @@ class MultiLabelClassification(Task):
         logits = model(**model_inputs(model, batch)).logits[0]
         probabilities = logits.detach().sigmoid()
         return list(zip(logits, (probabilities * (1 - probabilities)).tolist(), strict=True))
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[Labels]) -> Float[Tensor, ""]:
+        """Cross-entropy of each label's yes or no."""
+        logits = model(**model_inputs(model, batch)).logits
+        return binary_cross_entropy_with_logits(logits, _as_table(targets, logits).float())
 
     def _given(self, rows: Float[Tensor, "example label"]) -> Bool[Tensor, "example label"]:
         return rows > math.log(self.threshold / (1 - self.threshold))  # NaN is never larger

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from fusion_ui.checkpoints.checkpoint import labels_of
 from fusion_ui.domains.batches import Batch
@@ -18,6 +19,9 @@ from fusion_ui.tasks.correlation import PEARSON, SPEARMAN
 from fusion_ui.tasks.inputs import model_inputs
 from fusion_ui.tasks.task import Answer, Task
 from fusion_ui.tasks.tokenizer import Tokenizer
+
+UNNAMED = "LABEL_0"
+"""What transformers calls the output of a model that does not name it."""
 
 
 class Regression(Task):
@@ -33,6 +37,13 @@ class Regression(Task):
         """A sequence classifier with one output, or one that calls itself a regression."""
         is_one = len(labels_of(config)) == 1 or config.get("problem_type") == "regression"
         return super().serves(config) and is_one
+
+    def unite_labels(self, experts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        """One output, whatever each calls it: the first name that somebody gave it, or else transformers' own."""
+        if any(len(names) != 1 for names in experts):
+            return super().unite_labels(experts)
+        names = [names[0] for names in experts]
+        return (next((name for name in names if name != UNNAMED), names[0]),)
 
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[float, ...]:
         """Each example's number."""
@@ -62,6 +73,10 @@ class Regression(Task):
     def fisher_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Float[Tensor, ""], float]]:
         """The output f itself: y is normal around f with variance 1, so E_y (d log p)^2 = E_y (y - f)^2 df^2 = df^2."""
         return [(model(**model_inputs(model, batch)).logits[0, 0], 1.0)]
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[float]) -> Float[Tensor, ""]:
+        """The mean squared distance."""
+        return mse_loss(model(**model_inputs(model, batch)).logits[:, 0], torch.tensor(targets))
 
 
 def _read_number(domain: Domain, row: int, label: str) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from fusion_ui.domains.batches import Batch
 from fusion_ui.domains.domain import Domain
@@ -118,11 +119,13 @@ class SequenceClassification(Task):
         probabilities = find_probabilities(rows).gather(1, chosen[:, None])[:, 0]
         return [Answer(label_names[c], p) for c, p in zip(chosen.tolist(), probabilities.tolist(), strict=True)]
 
-    def constant_answers(self, targets: Sequence[int]) -> dict[int, Tensor]:
-        """Each label that occurs -> rows that always give it."""
-        size = max(targets) + 1
-        labels = torch.eye(size)
-        return {label: labels[label].expand(len(targets), size) for label in sorted(set(targets))}
+    def count_classes(self, targets: Sequence[int]) -> Mapping[int, int]:
+        """Of each label that occurs."""
+        return Counter(targets)
+
+    def always(self, answer: int, targets: Sequence[int]) -> Tensor:
+        """Logits of that label alone."""
+        return one_hot(torch.tensor(answer), max(targets) + 1).float().expand(len(targets), -1)
 
     def find_probabilities(self, rows: Tensor) -> Float[Tensor, "example label"]:
         """By softmax over the labels that the model knows."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
 from fusion_ui.domains.batches import Batch, EncodedText
@@ -22,6 +23,9 @@ from fusion_ui.tasks.tokenizer import Tokenizer
 
 MAX_NEW_TOKENS = 32
 """Length of an answer, its end not counted. Results that are kept depend on it."""
+
+MAX_CLASSES = 50
+"""Of more different labels than these nobody would guess one."""
 
 
 def normalise_answer(text: str) -> str:
@@ -45,6 +49,7 @@ class SequenceToSequence(Task):
     def __init__(self, tokenizer: Tokenizer | None = None) -> None:
         self._tokenizer = tokenizer
         self._known: dict[tuple[int, ...], str] = {}
+        self._written: dict[str, tuple[int, ...]] = {}
         self.metrics = (
             Metric("exact_match", "Exact match", self._count_exact, share, is_share=True),
             Metric("macro_f1", "Macro-F1", self._count_by_label, macro_f1),
@@ -100,6 +105,7 @@ class SequenceToSequence(Task):
                     f"{told}the tokenizer writes it as {tokenizer.decode(answers[label])[:80]!r}. "
                     "Rename the label in words that the model knows."
                 )
+        self._written = {normalise_answer(label): ids for label, ids in answers.items()}
         return tuple(map(normalise_answer, domain.labels))
 
     def compute_rows(self, model: nn.Module, batch: Batch, weights: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -123,6 +129,15 @@ class SequenceToSequence(Task):
         """What was written; how probable that is is not known."""
         return [Answer(text, float("nan")) for text in _write_out(rows, tokenizer)]
 
+    def count_classes(self, targets: Sequence[str]) -> Mapping[str, int]:
+        """Of each text that occurs as a label; of more than a few, none: such texts are written, and not chosen."""
+        found = Counter(targets)
+        return found if len(found) <= MAX_CLASSES else {}
+
+    def always(self, answer: str, targets: Sequence[str]) -> Tensor:
+        """The tokens of that label."""
+        return torch.tensor(self._written[answer]).float().expand(len(targets), -1)
+
     def describe_target(self, target: str, label_names: tuple[str, ...], tokenizer: Tokenizer) -> str:
         """The label."""
         return target
@@ -133,6 +148,12 @@ class SequenceToSequence(Task):
             raise DomainError("Fisher information of a model that writes text needs labels. Name the label column.")
         logits = model(**model_inputs(model, batch)).logits[0]
         return [(logits.log_softmax(-1).gather(1, batch.answer_ids[0][:, None]).sum(), 1.0)]
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[str]) -> Float[Tensor, ""]:
+        """Cross-entropy of the tokens of each answer, its end included, given those before them."""
+        assert batch.answer_ids is not None and batch.answer_mask is not None  # `read_targets` refuses to go without
+        logits = model(**model_inputs(model, batch)).logits
+        return cross_entropy(logits[batch.answer_mask.bool()], batch.answer_ids[batch.answer_mask.bool()])
 
     def _count_exact(self, rows: Tensor, targets: Sequence[str]) -> Counts:
         right = self.find_right(rows, targets).double()

@@ -20,6 +20,7 @@ from fusion_ui.domains.batches import Batch, EncodedText
 from fusion_ui.domains.cells import is_list
 from fusion_ui.domains.domain import Domain
 from fusion_ui.domains.items import show_items
+from fusion_ui.domains.labels import unite_labels
 from fusion_ui.errors import CheckpointError, DomainError
 from fusion_ui.tasks.inputs import model_inputs
 from fusion_ui.tasks.metrics import Metric
@@ -52,6 +53,7 @@ class Task(ABC):
         name: as recipes and results have it.
         title: how people call it.
         auto_class: the class of transformers that loads its models.
+        problem_type: as a classifier's config.json has it, where that tells the task from others.
         pipeline: what transformers and the hub call the task.
         metrics: what its answers can be scored by, the usual one first.
         reads_words: its text is words, each with a label.
@@ -60,6 +62,7 @@ class Task(ABC):
         has_empty_labels: that a text has no label is an answer too, so such rows are not left out.
         has_threshold: a text is given every label that is probable enough, and a domain may say how much that is.
         has_ensemble: the rows of several models are enough to know what all of them together would answer.
+        has_choices: its models have no labels, and choose among those of the text.
         measures_answers: statistics are measured on texts together with what each should be answered with.
         needs_labels: a text without a label cannot be scored.
     """
@@ -67,6 +70,7 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     auto_class: ClassVar[str]
+    problem_type: ClassVar[str | None] = None
     pipeline: ClassVar[str] = "text-classification"
     metrics: tuple[Metric, ...]
     reads_words: ClassVar[bool] = False
@@ -75,6 +79,7 @@ class Task(ABC):
     has_empty_labels: ClassVar[bool] = False
     has_threshold: ClassVar[bool] = False
     has_ensemble: ClassVar[bool] = True
+    has_choices: ClassVar[bool] = False
     measures_answers: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
 
@@ -152,6 +157,10 @@ class Task(ABC):
         """
         return domain
 
+    def unite_labels(self, experts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        """What models of this task, given the labels of each, answer among together."""
+        return unite_labels(experts)
+
     @abstractmethod
     def read_targets(self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer) -> tuple[Target, ...]:
         """What each example should be answered with.
@@ -191,9 +200,17 @@ class Task(ABC):
     def read_answers(self, rows: Tensor, label_names: tuple[str, ...], tokenizer: Tokenizer) -> list[Answer]:
         """The answers in words."""
 
-    def constant_answers(self, targets: Sequence[Target]) -> dict[Target, Tensor]:
-        """Each target that occurs -> rows that always give it as the answer; empty where targets are no classes."""
+    def count_classes(self, targets: Sequence[Target]) -> Mapping[Target, int]:
+        """How often each answer is right among which somebody could guess; empty where targets are no classes."""
         return {}
+
+    def always(self, answer: Target, targets: Sequence[Target]) -> Tensor:
+        """Rows for the examples of these targets that give one of the classes as the answer to all of them."""
+        raise NotImplementedError(f"{self.title} has no classes")  # a task that counts some has this too
+
+    def find_metrics(self, label_names: tuple[str, ...]) -> tuple[Metric, ...]:
+        """Everything that answers among those labels can be scored by, the usual metric first."""
+        return self.metrics
 
     def find_probabilities(self, rows: Tensor) -> Float[Tensor, "example label"] | None:
         """How probable a model calls each of its labels; None where its outputs are not that."""
@@ -219,13 +236,22 @@ class Task(ABC):
             batch: one text. Gradients flow.
         """
 
-    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[Target]) -> Float[Tensor, ""]:
-        """How far the model's outputs for a batch are from its targets, on average. Gradients flow.
+    def encode_training(
+        self, domain: Domain, label_names: tuple[str, ...], tokenizer: Tokenizer
+    ) -> tuple[list[EncodedText], list[Target]]:
+        """All examples of a domain as a model is trained on them, and what each should be answered with.
 
         Raises:
-            CheckpointError: models of this task cannot be trained here.
+            DomainError: an example cannot be read, or has no label.
         """
-        raise CheckpointError(f"Models for {self.title} cannot be trained here. Train them elsewhere, and bring them.")
+        if not domain.labels:
+            raise DomainError(f"The domain {domain.name} has no labels to train on. Choose its label column.")
+        targets = self.read_targets(domain, label_names, tokenizer)
+        return self.encode(domain, range(len(domain.texts)), tokenizer), [*targets]
+
+    @abstractmethod
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[Target]) -> Float[Tensor, ""]:
+        """How far the model's outputs for a batch are from its targets, on average. Gradients flow."""
 
 
 def join_rows(rows: Sequence[Tensor]) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
 
 from fusion_ui.domains.batches import Batch, EncodedText
 from fusion_ui.domains.cells import is_list
@@ -24,7 +26,7 @@ from fusion_ui.tasks.sequence_classification import (
     find_probabilities,
     knows_labels,
 )
-from fusion_ui.tasks.task import Answer, Task
+from fusion_ui.tasks.task import Answer, Task, join_rows
 from fusion_ui.tasks.tokenizer import Tokenizer
 from fusion_ui.tasks.word_metrics import WORD_ACCURACY, Tags, entity_f1, is_read, is_right
 
@@ -118,6 +120,20 @@ class TokenClassification(Task):
             for tags, known, p in zip(chosen.tolist(), read.tolist(), probabilities.tolist(), strict=True)
         ]
 
+    def count_classes(self, targets: Sequence[Tags]) -> Mapping[int, int]:
+        """Of the label of each word, whichever sentence it stands in."""
+        return Counter(tag for tags in targets for tag in tags)
+
+    def always(self, answer: int, targets: Sequence[Tags]) -> Tensor:
+        """That label at every word, also where a model would not read so far."""
+        num_labels = max((tag for tags in targets for tag in tags), default=0) + 1
+        rows = one_hot(torch.tensor(answer), num_labels).float()
+        return join_rows([rows.expand(len(tags), -1) for tags in targets])
+
+    def find_metrics(self, label_names: tuple[str, ...]) -> tuple[Metric, ...]:
+        """F1 of entities only where the labels are their tags."""
+        return (entity_f1(label_names), WORD_ACCURACY) if entity_tags(label_names) else (WORD_ACCURACY,)
+
     def describe_target(self, target: Tags, label_names: tuple[str, ...], tokenizer: Tokenizer) -> str:
         """The labels of the words as a list."""
         return join_items([label_names[i] for i in target])
@@ -145,6 +161,15 @@ class TokenClassification(Task):
         """
         logits = take_words(model(**model_inputs(model, batch)).logits, _places(batch))[0]
         return [term for word in logits[is_read(logits)] for term in expected_terms(word)]
+
+    def training_loss(self, model: nn.Module, batch: Batch, targets: Sequence[Tags]) -> Float[Tensor, ""]:
+        """Cross-entropy of the label of each word that is read, at its first token."""
+        places = _places(batch)
+        rows = take_words(model(**model_inputs(model, batch)).logits, places)
+        truth = torch.zeros(places.shape, dtype=torch.long)
+        for place, tags in zip(truth, targets, strict=True):
+            place[: len(tags)] = torch.tensor(tags)
+        return cross_entropy(rows[places >= 0], truth[places >= 0])
 
 
 def _words(domain: Domain, i: int) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def fine_tune(
 
     Raises:
         DomainError: there is no text, it has no labels, or a label is none of `label_names`.
-        CheckpointError: training cannot start from the base, or not for this task.
+        CheckpointError: training cannot start from the base.
         StoppedError: `progress` was stopped; nothing is written.
     """
     progress, tokenizer = progress or Progress(), Tokenizer(base, how.max_tokens)
@@ -60,11 +60,9 @@ def fine_tune(
         raise DomainError("There is no text to train on. Give at least one domain with labels.")
     texts, targets = [], []
     for domain in domains:
-        if not domain.labels:
-            raise DomainError(f"The domain {domain.name} has no labels to train on. Choose its label column.")
-        named = name_numbers(domain, label_names, {})
-        texts += task.encode(named, range(len(named.texts)), tokenizer)
-        targets += task.read_targets(named, label_names, tokenizer)
+        named = name_numbers(domain, label_names, {}, task.split_label)
+        for added, to in zip(task.encode_training(named, label_names, tokenizer), (texts, targets), strict=True):
+            to += added
     progress.report(0.0, "loading the base")
     model = load_start(base, task, label_names, how.head_seed)
     with replace_directory(out.resolve()) as folder:

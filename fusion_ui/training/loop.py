@@ -33,7 +33,6 @@ def train_model(
 
     Raises:
         StoppedError: `progress` was stopped.
-        CheckpointError: models of this task cannot be trained here.
         TrainingError: the loss was no finite number any more.
     """
     from transformers import get_linear_schedule_with_warmup

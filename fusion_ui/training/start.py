@@ -17,7 +17,8 @@ from fusion_ui.tasks.tokenizer import first_line
 
 
 def load_start(base: Checkpoint, task: Task, label_names: Collection[str], head_seed: int | None) -> Any:
-    """The base as a model of transformers with one output for each label, its word embeddings kept as they are.
+    """The base as a model of transformers with one output for each label, its word embeddings kept as they are. A model
+    that writes text has no labels, and its output layer, where that is the table of embeddings, is kept with them.
 
     What the base lacks, such as the head of a language model, is drawn by the seed; the same seed gives the same head.
 
@@ -25,13 +26,14 @@ def load_start(base: Checkpoint, task: Task, label_names: Collection[str], head_
         CheckpointError: the base cannot be loaded for this task.
     """
     labels = list(label_names)
-    options = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    options: dict[str, Any] = {}
+    if labels:
+        options = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+        options |= {"num_labels": len(labels), "problem_type": task.problem_type}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(head_seed or 0)
         try:
-            model = load_pretrained(
-                base.directory, task.auto_class, num_labels=len(labels), ignore_mismatched_sizes=True, **options
-            )
+            model = load_pretrained(base.directory, task.auto_class, ignore_mismatched_sizes=True, **options)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise CheckpointError(f"Training cannot start from {base.name}: {first_line(error)}") from None
     if head_seed is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fusion_ui.checkpoints.checkpoint import Checkpoint
-from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate, unite_labels
+from fusion_ui.evaluation.candidates import Candidate, Evaluation, checkpoint_candidate
 from fusion_ui.evaluation.combined import ensemble_of
 from fusion_ui.evaluation.guessing import CHANCE, MAJORITY
 from fusion_ui.merging.labels import Heads
@@ -15,7 +15,7 @@ from fusion_ui.merging.plan import MergePlan
 from fusion_ui.projects.labels import label_names
 from fusion_ui.projects.measures import measure_by
 from fusion_ui.projects.project import Project, read_split
-from fusion_ui.tasks import find_task
+from fusion_ui.tasks import find_task, unite_labels
 from fusion_ui.ui.request import FuseRequest
 from fusion_ui.workspace import Workspace
 
@@ -97,4 +97,5 @@ def project_evaluation(workspace: Workspace, project: Project, split: str, metri
     own = dict(zip(owned, names, strict=True))
     tasks = {name: find_task(model.config) for name, model in zip(owned, models.values(), strict=True)}
     is_apart = project.heads == Heads.OWN
-    return workspace.evaluation(domains, models[project.experts[0].name], unite_labels(names), own, tasks, is_apart)
+    together = unite_labels([*tasks.values()], names)
+    return workspace.evaluation(domains, models[project.experts[0].name], together, own, tasks, is_apart)
