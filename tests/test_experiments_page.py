@@ -124,7 +124,7 @@ def test_the_order_is_there_however_early_its_tab_is_opened(browser: Browser, ad
     """What the start of the page says about a tab arrives before the tab was ever drawn."""
     opened = browser.new_page(viewport={"width": 1440, "height": 900})
     opened.goto(address)
-    opened.locator("#bars .bartext").first.wait_for()  # the start of the page has been answered
+    wait_until_up_to_date(opened)  # the start of the page has been answered
     open_tab(opened, "Growth")
     opened.locator("#growth-order li span").get_by_text("Tweets").wait_for()
     opened.close()

@@ -19,6 +19,7 @@ from fusion_ui.evaluation.scores import DomainScore, Role
 from fusion_ui.merging.two_features import TwoFeatures
 from fusion_ui.plots.accuracy import accuracy_figure
 from fusion_ui.plots.confusion import confusion_figure
+from fusion_ui.plots.cost import cost_figure
 from fusion_ui.plots.domain_summary import domain_summary_figure
 from fusion_ui.plots.growth import growth_figure
 from fusion_ui.plots.interference import interference_figure
@@ -99,6 +100,11 @@ def spread() -> dict[str, Any]:
     return spread_figure(pd.DataFrame.from_records(rows), {"d": BAD}, {BAD: "#123456"})
 
 
+def cost() -> dict[str, Any]:
+    rows = [{"series": BAD, "run": 0, "seconds": 1.0, "value": 0.7}]
+    return cost_figure(pd.DataFrame.from_records(rows), {BAD: "#123456"})
+
+
 def confusion() -> dict[str, Any]:
     return confusion_figure(Confusion("d", BAD, "report", (BAD, "b"), torch.tensor([[1, 2], [3, 4]])))
 
@@ -114,7 +120,20 @@ def two_features() -> dict[str, Any]:
     )
 
 
-FIGURES = [accuracy, curve, growth, pairs, layers, interference, sample_size, spread, confusion, summary, two_features]
+FIGURES = [
+    accuracy,
+    curve,
+    growth,
+    pairs,
+    layers,
+    interference,
+    sample_size,
+    spread,
+    cost,
+    confusion,
+    summary,
+    two_features,
+]
 
 
 def texts(value: Any) -> Iterator[str]:
