@@ -206,9 +206,9 @@ def report(findings: Findings, memory: list[float], visitors: int, best: float) 
             print(f"Release to first own bar, {what}: median {middle:.2f} s, p95 {p95:.2f} s (n = {len(waited)})")
     plateau = statistics.median(memory[2 * len(memory) // 5 : 3 * len(memory) // 5] or [0])
     last = statistics.median(memory[-max(1, len(memory) // 10) :] or [0])
-    print(
-        f"Memory of the server and its children: {plateau:.0f} MB at plateau, {last:.0f} MB at the end; limit 110 %; most {max(memory or [0]):.0f} MB"
-    )
+    most = max(memory or [0])
+    print(f"Memory of the server and its children: {plateau:.0f} MB at plateau, {most:.0f} MB at most, ", end="")
+    print(f"{last:.0f} MB at the end; limit 110 %")
     if last > 1.1 * plateau:
         missed.append(f"memory at the end is {last / plateau:.0%} of the plateau")
     if findings.errors:
