@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any, BinaryIO
+from io import BufferedIOBase
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hub_uploads import answer_write
@@ -75,7 +76,7 @@ class Hold:
     is_reached: threading.Event = field(default_factory=threading.Event)
     is_released: threading.Event = field(default_factory=threading.Event)
 
-    def send_slowly(self, file: BinaryIO, body: bytes) -> None:
+    def send_slowly(self, file: BufferedIOBase, body: bytes) -> None:
         with suppress(OSError):  # who asked was killed meanwhile, which is what this is for
             file.write(body[: len(body) // 2])
             file.flush()

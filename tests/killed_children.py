@@ -61,7 +61,8 @@ def kill_children(folder: Path, count: int, seed: int) -> int:
     with HubServer() as hub:
         hub.add_model(MODEL, files)
         hub.add_dataset(DATA, {"train.csv": write_data(folder / "train.csv", 60).read_bytes()})
-        server.start(**hub.environment(folder / "home"))
+        server.environment |= hub.environment(folder / "home")
+        server.start()
         try:
             for _ in range(count):
                 kill_trial(server, files, generator.uniform(0.0, WORK_SECONDS))
