@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     max_statistics_bytes: int = Field(default=4 << 30, ge=1 << 30, description="statistics kept on disk")
     max_results_bytes: int = Field(default=256 << 20, ge=1 << 20, description="logits kept on disk")
     max_history_bytes: int = Field(default=128 << 20, ge=1 << 20, description="histories kept on disk")
+    max_downloads_bytes: int = Field(
+        default=64 << 30, ge=1 << 30, description="public models of the hub kept for strangers, latest used"
+    )
     max_model_bytes: int = Field(default=16 << 30, ge=1 << 20, description="weights of one model, fetched or uploaded")
     max_session_bytes: int = Field(default=32 << 30, ge=1 << 20, description="files that one visitor may bring")
     max_export_bytes: int = Field(default=8 << 30, ge=1 << 20, description="weights of a merge that the page hands out")

@@ -14,8 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from fusion_ui.progress import Progress
 from fusion_ui.projects.project import SPLITS, Project
+from fusion_ui.sources.hub_access import keeping_private_in
 from fusion_ui.ui.owners import Owners
 
 LEAST_BYTES = 4096
@@ -99,6 +102,12 @@ def new_place(folder: Path, kind: str) -> Iterator[Path]:
     except BaseException:  # a visitor who leaves too
         shutil.rmtree(place, ignore_errors=True)
         raise
+
+
+def keep_private(folder: Callable[[], Path], work: Callable[[Progress], Any], progress: Progress) -> Any:
+    """`work`, whose private and gated downloads lie in a visitor's folder, and nowhere that outlives the visit."""
+    with keeping_private_in(lambda: folder() / "private"):
+        return work(progress)
 
 
 def remove_unused(folder: Path, before: Project, after: Project) -> None:
