@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     @property
     def borrows_gpu(self) -> bool:
         """True on a ZeroGPU Space, which lends a GPU to a child process for one computation and has none itself."""
-        return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true") and self.device != "cpu"
+        return is_zero_gpu() and self.device != "cpu"
 
     @property
     def adapters_dir(self) -> Path:
@@ -139,6 +139,11 @@ class Settings(BaseSettings):
     def results_dir(self) -> Path:
         """Scores, keyed by recipe and evaluation settings."""
         return self.cache_dir / "results"
+
+
+def is_zero_gpu() -> bool:
+    """True on a Space to which the platform lends GPUs."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 @cache
