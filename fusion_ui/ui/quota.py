@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion_ui.progress import Progress
-from fusion_ui.projects.project import SPLITS, Project
+from fusion_ui.projects.project import Project
 from fusion_ui.sources.hub_access import keeping_private_in
 from fusion_ui.ui.owners import Owners
 
@@ -123,7 +123,7 @@ def _paths(project: Project) -> Iterator[Path]:
     for expert in project.experts:
         yield from filter(None, (expert.model, expert.statistics))
     for domain in project.domains:
-        yield from (getattr(domain, split) for split in SPLITS)
+        yield from domain.files
 
 
 def _place(folder: Path, path: Path) -> Path | None:
