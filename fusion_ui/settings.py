@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     max_worker_bytes: int = Field(
         default=8 << 30, ge=1 << 29, description="memory of a process that computes with what a stranger brought"
     )
+    max_loaded_bytes_per_visitor: int = Field(
+        default=8 << 30, ge=1 << 20, description="weights of models that the server computes with for one stranger"
+    )
+    max_loaded_bytes: int = Field(default=16 << 30, ge=1 << 20, description="the same, for all strangers at once")
     max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
     root_path: str = Field(default="", description="where a proxy in front serves the page, such as /fusion")
     demo_only: bool = Field(default=False, description="serve the built-in project alone, nothing else")

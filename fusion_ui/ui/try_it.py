@@ -45,7 +45,8 @@ class Trying(LongWork):
             with self.handlers.line.join(session.person) as place, session.fetching(place):
                 for _ in place.wait():
                     session.check(version)
-                self._merge_ahead(session, version, comparison)
+                with self.handlers.loading.hold(session.project):
+                    self._merge_ahead(session, version, comparison)
         except StoppedError:  # the controls moved, and the visitor will come back to the field
             return
 
