@@ -2,7 +2,9 @@
 
 import os
 
-if "SPACES_ZERO_GPU" in os.environ:
+from fusion_ui.settings import is_zero_gpu  # which imports no torch
+
+if is_zero_gpu():
     import spaces  # noqa: F401  # pyright: ignore  before torch, whose CUDA it stands in for
 
 from fusion_ui.cli import main

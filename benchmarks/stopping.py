@@ -21,17 +21,21 @@ import psutil
 from benchmarks.timing import report
 from fusion_ui.settings import read_settings
 from tests.served import Heart, Server, Visitor
+from tests.tiny_models import tiny_bert, write_model
 
 STEP_SECONDS, CALM_SECONDS = 0.05, 0.3
 BUSY = 0.2
 """Share of one core above which the server works."""
-WORK: dict[str, list[Any]] = {
+WORK: dict[str, list[Any] | None] = {
     "run": [],
     "find_best": [],
     "pairs": ["ties", "better", "own"],
+    "growth": None,
+    "find_flips": None,
     "make_zip": ["regmean"],
+    "add_model": None,
 }
-"""What is begun, with its inputs."""
+"""What is begun, with its inputs; None: what its controls say when the page is new, and to add, an uploaded model."""
 LIMITS = {False: ("Stop pressed to a free processor", 1.0), True: ("page closed to a free processor", 2.0)}
 
 
@@ -48,7 +52,7 @@ def main(runs: int = 3) -> None:
             warm_up(server)
             for is_closed, (what, limit) in LIMITS.items():
                 for number, name in enumerate(WORK):
-                    seeds = [len(WORK) * run + number + 50 * is_closed for run in range(runs)]
+                    seeds = [len(WORK) * (run + runs * is_closed) + number for run in range(runs)]
                     seconds = [free_after(server, process, name, seed, is_closed) for seed in seeds]
                     report(f"{what}: {name}", seconds, limit)
                     if max(seconds) > limit:
@@ -64,9 +68,21 @@ def warm_up(server: Server) -> None:
     visitor = Visitor(server)
     visitor.call("post", visitor.controls())
     for name in ("run", "make_zip"):
-        if not visitor.call(name, WORK[name], seconds=300)["success"]:
+        if not visitor.call(name, inputs_of(visitor, name), seconds=300)["success"]:
             raise SystemExit(f"MISSED: {name} failed.")
     visitor.http.close()
+
+
+def inputs_of(visitor: Visitor, name: str) -> list[Any]:
+    """What a kind of work is begun with."""
+    if name == "add_model":
+        with tempfile.TemporaryDirectory() as folder:
+            model = write_model(Path(folder) / "model", tiny_bert())
+            return [None, [visitor.send(file.name, file.read_bytes()) for file in model.iterdir()], "", "", False]
+    if (given := WORK[name]) is not None:
+        return given
+    values = {part["id"]: part["props"].get("value") for part in visitor.config["components"]}
+    return [values.get(number) for number in visitor.calls[name]["inputs"]]
 
 
 def free_after(server: Server, process: psutil.Process, name: str, seed: int, is_closed: bool) -> float:
@@ -76,10 +92,10 @@ def free_after(server: Server, process: psutil.Process, name: str, seed: int, is
     heart = Heart(visitor)
     controls, stopped = visitor.controls(), count_stopped(server)
     controls[controls.index(0.9)] = round(0.005 + seed / 101, 3)
-    controls[controls.index(256)] = 20 + seed % 40  # of 64: statistics are measured anew, too
+    controls[controls.index(256)] = 20 + seed % 44  # of 64: statistics are measured anew, too
     if not visitor.call("post", controls)["success"]:
         raise SystemExit("MISSED: the controls were refused.")
-    joined = visitor.join(name, WORK[name])
+    joined = visitor.join(name, inputs_of(visitor, name))
     if joined.status_code != 200:
         raise SystemExit(f"MISSED: {name} was refused: {joined.text}")
     wait_until(process, is_busy=True, seconds=60)

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     max_statistics_bytes: int = Field(default=4 << 30, ge=1 << 30, description="statistics kept on disk")
     max_results_bytes: int = Field(default=256 << 20, ge=1 << 20, description="logits kept on disk")
     max_history_bytes: int = Field(default=128 << 20, ge=1 << 20, description="histories kept on disk")
+    max_downloads_bytes: int = Field(
+        default=64 << 30, ge=1 << 30, description="public models of the hub kept for strangers, latest used"
+    )
     max_model_bytes: int = Field(default=16 << 30, ge=1 << 20, description="weights of one model, fetched or uploaded")
     max_session_bytes: int = Field(default=32 << 30, ge=1 << 20, description="files that one visitor may bring")
     max_export_bytes: int = Field(default=8 << 30, ge=1 << 20, description="weights of a merge that the page hands out")
@@ -67,6 +70,10 @@ class Settings(BaseSettings):
     max_worker_bytes: int = Field(
         default=8 << 30, ge=1 << 29, description="memory of a process that computes with what a stranger brought"
     )
+    max_loaded_bytes_per_visitor: int = Field(
+        default=8 << 30, ge=1 << 20, description="weights of models that the server computes with for one stranger"
+    )
+    max_loaded_bytes: int = Field(default=16 << 30, ge=1 << 20, description="the same, for all strangers at once")
     max_cached_merges: int = Field(default=2, ge=1, description="merged models kept in memory")
     root_path: str = Field(default="", description="where a proxy in front serves the page, such as /fusion")
     demo_only: bool = Field(default=False, description="serve the built-in project alone, nothing else")
@@ -125,7 +132,7 @@ class Settings(BaseSettings):
     @property
     def borrows_gpu(self) -> bool:
         """True on a ZeroGPU Space, which lends a GPU to a child process for one computation and has none itself."""
-        return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true") and self.device != "cpu"
+        return is_zero_gpu() and self.device != "cpu"
 
     @property
     def adapters_dir(self) -> Path:
@@ -136,6 +143,11 @@ class Settings(BaseSettings):
     def results_dir(self) -> Path:
         """Scores, keyed by recipe and evaluation settings."""
         return self.cache_dir / "results"
+
+
+def is_zero_gpu() -> bool:
+    """True on a Space to which the platform lends GPUs."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 @cache

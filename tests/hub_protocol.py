@@ -6,11 +6,13 @@ import hashlib
 import json
 import socket
 import struct
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from io import BufferedIOBase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,6 +20,9 @@ from hub_uploads import answer_write
 
 if TYPE_CHECKING:
     from hub_server import HubServer
+
+HOLD_SECONDS = 120.0
+"""After which a held answer goes on by itself."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,27 @@ class Repository:
     def find(self, revision: str) -> str | None:
         """The commit of a branch, tag or commit."""
         return self.refs.get(revision, revision if revision in self.commits else None)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """An answer that stops in the middle until somebody lets it go on.
+
+    Attributes:
+        is_reached: set once half of the body was sent.
+        is_released: to be set for the rest.
+    """
+
+    is_reached: threading.Event = field(default_factory=threading.Event)
+    is_released: threading.Event = field(default_factory=threading.Event)
+
+    def send_slowly(self, file: BufferedIOBase, body: bytes) -> None:
+        with suppress(OSError):  # who asked was killed meanwhile, which is what this is for
+            file.write(body[: len(body) // 2])
+            file.flush()
+            self.is_reached.set()
+            self.is_released.wait(HOLD_SECONDS)
+            file.write(body[len(body) // 2 :])
 
 
 def make_handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
@@ -176,7 +202,8 @@ def make_handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                     return self.refuse(request, 416, "", "Range not satisfiable")
                 headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
             cut = hub.cuts.pop(path, None) if self.command == "GET" else None
-            self.send(request, status, content[start:end], headers, cut)
+            is_held = self.command == "GET" and end - start == len(content)
+            self.send(request, status, content[start:end], headers, cut, hub.holds.pop(path, None) if is_held else None)
 
         def find(self, request: Request, kind: str, name: str) -> Repository | None:
             repository = hub.repositories.get((kind, name))
@@ -202,6 +229,7 @@ def make_handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             body: bytes,
             headers: Mapping[str, str],
             cut: tuple[int, bool] | None = None,
+            hold: Hold | None = None,
         ) -> None:
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -211,6 +239,9 @@ def make_handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 return
             part = body if cut is None else body[: cut[0]]
             request.sent.append(len(part))
+            if hold is not None:
+                hold.send_slowly(self.wfile, part)
+                return
             self.wfile.write(part)
             if cut is not None:
                 self.close_connection = True

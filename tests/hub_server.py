@@ -17,7 +17,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from hub_protocol import Repository, Request, make_handler
+from hub_protocol import Hold, Repository, Request, make_handler
 
 
 class HubServer:
@@ -33,6 +33,7 @@ class HubServer:
         self.uploads: dict[str, bytes] = {}
         self.connections: set[socket.socket] = set()
         self.cuts: dict[str, tuple[int, bool]] = {}
+        self.holds: dict[str, Hold] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(self))
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -115,6 +116,11 @@ class HubServer:
             reset: with a reset, as a router does, and not with an orderly end.
         """
         self.cuts[path] = (after_bytes, reset)
+
+    def hold_next(self, path: str) -> Hold:
+        """Stop in the middle of the next answer with the whole file `path` of any repository."""
+        self.holds[path] = Hold()
+        return self.holds[path]
 
     def asked(self, ending: str = "", method: str | None = None) -> list[Request]:
         """The requests whose paths end so."""

@@ -8,7 +8,7 @@ import socket
 import threading
 import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -144,6 +144,23 @@ class Visitor:
     def upload(self, name: str, content: bytes) -> httpx.Response:
         """Send a file as the page does."""
         return self.http.post("/gradio_api/upload", files={"files": (name, content)})
+
+    def send(self, name: str, content: bytes) -> dict[str, Any]:
+        """Upload a file; what a call names it by."""
+        answer = self.upload(name, content)
+        assert answer.status_code == 200, answer.text
+        return {"path": answer.json()[0], "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+    def add_model(self, files: Mapping[str, bytes], seconds: float = 120.0) -> dict[str, Any]:
+        """Upload files and add them as a model; what the page then says."""
+        sent = [self.send(name, content) for name, content in files.items()]
+        return self.call("add_model", [None, sent, "", "", False], seconds)["output"]["data"][-1]
+
+    def add_data(self, name: str, content: bytes, dataset: str = "", seconds: float = 120.0) -> dict[str, Any]:
+        """Upload a file and add it as a domain, or a hub data set that is named; what the page then says."""
+        given = None if dataset else self.send(name, content)
+        inputs = [given, dataset, None, None, "", "", "text", "", "label", "", None]
+        return self.call("add_data", inputs, seconds)["output"]["data"][-1]
 
 
 class Heart:

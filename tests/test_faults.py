@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
+from killed_children import kill_children
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from served import ROOT, Server, Visitor
@@ -175,3 +176,7 @@ def test_a_model_whose_trial_is_killed_is_refused_with_a_sentence(tmp_path: Path
     with pytest.raises(CheckpointError, match="the process died, or took more than"):
         try_in_child(model)
     try_in_child(model)
+
+
+def test_a_killed_child_fails_its_job_alone_and_a_killed_download_begins_again(tmp_path: Path):
+    assert kill_children(tmp_path, 1, seed=7) == 3

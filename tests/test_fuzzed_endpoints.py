@@ -62,7 +62,7 @@ def drain(visitor: Visitor, events: set[str]) -> list[dict[str, Any]]:
     return ended
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(6))
 def test_invented_inputs_end_with_a_sentence_or_a_result(server: Server, seed: int):
     generator, visitor = random.Random(seed), Visitor(server)
     assert visitor.call("post", visitor.controls())["success"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,3 +62,20 @@ def test_what_was_scored_in_an_earlier_life_is_merged_when_somebody_begins_to_ty
     assert kept(again) == [True, True]
     session.stop()
     Trying(again).make_ready("v")  # after Stop nothing is begun
+
+
+def test_what_is_merged_ahead_waits_in_line_too(handlers: Handlers):
+    again = Handlers(Workspace(handlers.workspace.settings), handlers.project)
+    session = again.sessions.get("v")
+    session.post(handlers.sessions.get("v").request)
+    [*again.run("v")]
+    with ExitStack() as others:
+        for number in range(again.workspace.settings.max_jobs):
+            place = others.enter_context(again.line.join(f"other {number}"))
+            assert list(place.wait()) == []
+        ahead = threading.Thread(target=Trying(again).make_ready, args=("v",))
+        ahead.start()
+        ahead.join(1.0)
+        assert ahead.is_alive() and kept(again) == [False, False]
+    ahead.join(60)
+    assert kept(again) == [True, True]

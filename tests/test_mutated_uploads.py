@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hostile_files as hostile
 import pandas as pd
@@ -32,6 +32,8 @@ from fusion_ui.statistics.statistic import StatisticKind, StatisticSettings
 
 SECONDS = 5.0
 """Of the processor, for one upload."""
+NUM_SENT, NUM_CHILDREN = 40, 2
+"""Of each kind over HTTP: those that are made, and of these the ones that a child process is started for."""
 COLUMNS = ("text", None, "label")
 
 
@@ -118,18 +120,42 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("name", UPLOADS)
-def test_a_sample_through_the_page(name: str, good: dict[str, Path], server: Server):
-    visitor = Visitor(server)
-    send = partial(visitor.call, seconds=90)
-    calls = {call["api_name"]: call for call in visitor.config["dependencies"]}
-    for seed in (1000, 1001):
+def test_many_through_the_page(
+    name: str,
+    good: dict[str, Path],
+    server: Server,
+    tmp_path: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """All that the checks refuse, which takes a moment; of what a child process reads, a few."""
+    monkeypatch.setattr("fusion_ui.projects.fetching.try_in_child", lambda *_, **__: None)
+    visitor, (add, _), children = Visitor(server), UPLOADS[name], 0
+    whole = [] if name.endswith(".zip") or add is not add_model else [*good["model"].iterdir()]
+    others = [visitor.send(other.name, other.read_bytes()) for other in whole if other.name != name]
+    for seed in range(1000, 1000 + NUM_SENT):
         content = mutate(good[name].read_bytes(), random.Random(seed))
-        (path,) = visitor.upload(name, content).json()
-        file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-        kind = UPLOADS[name][0].__name__
-        takes_file = {"add_model": [None, [file], "", "", False], "add_statistics": [file, "m"]}
-        data = takes_file.get(kind, [file, "", None, None, "", "", "text", "", "label", "", None])
-        assert len(data) == len(calls[kind]["inputs"]), "the page's inputs changed: change them here too"
-        message = send(kind, data)
-        assert "Traceback" not in str(message) and str(server.folder) not in str(message).replace(path, "")
+        is_refused = False
+        if add is add_model:
+            (tmp_path / name).write_bytes(content)
+            try:
+                add(good, tmp_path / name, tmp_path / "taken", settings)
+            except FusionError:
+                is_refused = True
+        children += not is_refused
+        if not is_refused and children > NUM_CHILDREN:
+            continue
+        message = send(visitor, name, content, others)
+        assert "Traceback" not in str(message) and str(server.folder) not in str(message["output"]), seed
+        assert not is_refused or message["output"]["data"][-1]["error"], seed
     assert Visitor(server).call("run", [])["success"]
+
+
+def send(visitor: Visitor, name: str, content: bytes, others: list[dict[str, Any]]) -> dict[str, Any]:
+    """As the page does, a model's file beside the others, which were sent before; what is answered."""
+    kind, calls = UPLOADS[name][0].__name__, {call["api_name"]: call for call in visitor.config["dependencies"]}
+    file = visitor.send(name, content)
+    takes_file = {"add_model": [None, [file, *others], "", "", False], "add_statistics": [file, "m"]}
+    data = takes_file.get(kind, [file, "", None, None, "", "", "text", "", "label", "", None])
+    assert len(data) == len(calls[kind]["inputs"]), "the page's inputs changed: change them here too"
+    return visitor.call(kind, data, seconds=90)

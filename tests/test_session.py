@@ -171,3 +171,18 @@ def test_a_refusal_is_never_written_over_a_newer_state():
         session.refuse(RecipeError("No expert is ticked."), 1.0)
         arriving.join()
     assert session.request == OTHER and session.refusal is None and not session.is_stopped
+
+
+def test_whoever_leaves_a_fetch_finds_it_ended():
+    """Its directory is removed then, and a child that still wrote there would leave half of it."""
+    session, written = Session(blank_project(), REQUEST), list[str]()
+
+    def work(progress: Progress) -> None:
+        while not progress.is_stopped:
+            time.sleep(0.001)
+        time.sleep(0.3)  # the step that nothing interrupts
+        written.append("the last")
+
+    with session.fetching(Job(work, Progress)) as job:
+        pass
+    assert not job.is_running and written == ["the last"]

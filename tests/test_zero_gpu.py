@@ -168,6 +168,14 @@ def test_the_cpu_can_be_asked_for_there_too(monkeypatch: pytest.MonkeyPatch):
     assert not Settings(device="cpu").borrows_gpu
 
 
+def test_what_decorates_and_what_waits_agree_on_where_this_is(monkeypatch: pytest.MonkeyPatch):
+    """A variable that says no is set, too; nothing may be decorated then."""
+    monkeypatch.setitem(sys.modules, "spaces", None)  # importing it fails
+    for said in ("0", "false", ""):
+        monkeypatch.setenv("SPACES_ZERO_GPU", said)
+        assert not Settings(device="cuda").borrows_gpu and zero_gpu._lend(zero_gpu._compute) is zero_gpu._compute
+
+
 def test_numbers_that_are_taken_go_before_own_ones_and_own_ones_are_kept_apart(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

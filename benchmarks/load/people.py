@@ -1,4 +1,4 @@
-"""One simulated person: drags, searches, uploads, stops, closes the page and comes back, and checks every number."""
+"""One simulated person: drags, searches, brings models and data, takes zips away, stops, leaves, and checks it all."""
 
 from __future__ import annotations
 
@@ -64,11 +64,19 @@ class Person:
     Args:
         expected: alpha -> the row of numbers that the page must show for it. Nobody else uses these values.
         best: what a search for the best alpha must say.
+        model: the files of a model that is brought, by name.
     """
 
     def __init__(
-        self, number: int, server: Server, expected: Mapping[float, list[Any]], best: float, findings: Findings
+        self,
+        number: int,
+        server: Server,
+        expected: Mapping[float, list[Any]],
+        best: float,
+        findings: Findings,
+        model: Mapping[str, bytes],
     ) -> None:
+        self.model = model
         self.number, self.server, self.expected, self.best, self.findings = number, server, expected, best, findings
         self.random = random.Random(number)
         self.own, self.seen = {*expected, START, best}, set[float]()
@@ -77,6 +85,7 @@ class Person:
     def live(self, end: float) -> None:
         """Do everything once, then one thing after the other until `end`."""
         actions = {self.drag: 8, self.search: 1, self.upload: 2, self.stop: 2, self.close: 2}
+        actions |= {self.bring_model: 1, self.bring_data: 1, self.zip: 1, self.cancel: 2}
         todo = self.random.sample([*actions], len(actions))
         try:
             while time.monotonic() < end:
@@ -133,12 +142,50 @@ class Person:
     def upload(self) -> None:
         """Send a file, look at its first rows, and find nobody else's."""
         word = f"mine-{self.number}-{self.random.randrange(36**6):x}"
-        answer = self.visitor.upload("own.csv", f"text,label\n{word},negative\nother,positive\n".encode())
-        if answer.status_code != 200:
-            raise Failure(answer.text)
-        file = {"path": answer.json()[0], "orig_name": "own.csv", "meta": {"_type": "gradio.FileData"}}
+        file = self._send("own.csv", f"text,label\n{word},negative\nother,positive\n".encode())
         message = self._wait(self._join("preview", [file]))
         assert {*WORD.findall(str(message))} == {word}, "another file's rows"
+
+    def bring_model(self) -> None:
+        """Send a model's files and add it, which a child process tries; then leave, for the page shows that now."""
+        files = [self._send(name, content) for name, content in self.model.items()]
+        self._bring("add_model", [None, files, "", "", False])
+
+    def bring_data(self) -> None:
+        """Send sentences and add them as a domain, which a child process reads; then leave."""
+        rows = "".join(f"w{i} w{i + 1},{('negative', 'positive')[i % 2]}\n" for i in range(60))
+        file = self._send("own.csv", f"text,label\n{rows}".encode())
+        self._bring("add_data", [file, "", None, None, "", "", "text", "", "label", "", None])
+
+    def _bring(self, name: str, data: list[Any]) -> None:
+        try:
+            said = self._wait(self._join(name, data))["output"]["data"][-1]
+            if said.get("error"):
+                raise Failure(said["message"])
+            assert said["message"].startswith("Added "), said
+        finally:
+            self.leave()
+            self.visitor = self._open()
+
+    def zip(self) -> None:
+        """Have a merge packed, and download it."""
+        self._post(self.random.choice([*self.expected]))
+        said, made, *_ = self._wait(self._join("make_zip", ["regmean"]))["output"]["data"]
+        if said.get("error"):
+            raise Failure(said["message"])
+        answer = self.visitor.http.get(f"/gradio_api/file={made['value']['path']}")
+        assert answer.content[:2] == b"PK", answer.text[:200]
+
+    def cancel(self) -> None:
+        """Begin, and take the call itself back, as a program does that no longer wants it."""
+        self._post(self.random.choice([*self.expected]))
+        event = self._join("run", [])
+        time.sleep(self.random.uniform(0.0, 0.5))
+        body = {"session_hash": self.visitor.session, "fn_index": self.visitor.calls["run"]["id"], "event_id": event}
+        answer = self.visitor.http.post("/gradio_api/cancel", json=body)
+        if answer.status_code != 200:
+            raise Failure(answer.text)
+        self._wait(event)
 
     def stop(self) -> None:
         """Begin, stop at once, and see the work end."""
@@ -169,6 +216,13 @@ class Person:
         """Close the page."""
         self.heart.stop()
         self.visitor.http.close()
+
+    def _send(self, name: str, content: bytes) -> dict[str, Any]:
+        """Upload a file; what a call names it by."""
+        answer = self.visitor.upload(name, content)
+        if answer.status_code != 200:
+            raise Failure(answer.text)
+        return {"path": answer.json()[0], "orig_name": name, "meta": {"_type": "gradio.FileData"}}
 
     def _post(self, alpha: float) -> Any:
         """Move the slider; what is drawn at once."""

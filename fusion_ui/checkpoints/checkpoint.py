@@ -28,6 +28,8 @@ TOKENIZER_FILES = (
 )
 GENERATION_FILE = "generation_config.json"
 """Which tokens begin and end what a model writes, where config.json does not say."""
+_PATH_CHARACTERS = 300
+"""Of a path in a sentence: whatever was typed in the place of a model's name may be one."""
 
 
 GENERATORS = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel")
@@ -59,8 +61,9 @@ class Checkpoint:
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or error  # whose text has the path once more
             raise CheckpointError(
-                f"The model {self.name}: {path} cannot be read ({error}). "
+                f"The model {self.name}: {str(path)[:_PATH_CHARACTERS]} cannot be read ({reason}). "
                 "Give a directory written by save_pretrained, or the owner/name of a model on the hub."
             ) from None
         if not isinstance(config, dict) or "auto_map" in config:

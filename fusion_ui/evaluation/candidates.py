@@ -52,9 +52,13 @@ class Evaluation:
         """The labels of the first model's task."""
         return self.labels[self.task]
 
-    def domain_key(self, encoded: EncodedDomain) -> str:
-        """Identifies text, order and tokenisation in the store."""
-        return f"{self.key} {encoded.domain.fingerprint}"
+    def domain_key(self, encoded: EncodedDomain, key: str | None = None) -> str:
+        """Identifies text, order and tokenisation in the store.
+
+        Args:
+            key: that of a run that is taken; None: the evaluation's own.
+        """
+        return f"{key or self.key} {encoded.domain.fingerprint}"
 
     def recall(self, model: str) -> Logits:
         """What is known of a model, as far as it goes."""
@@ -62,7 +66,7 @@ class Evaluation:
         for encoded in self.domains:
             # A run that is taken goes before an own one of the same length.
             for key in (*self.taken_keys, self.key):
-                rows = self.store.get(model, f"{key} {encoded.domain.fingerprint}")
+                rows = self.store.get(model, self.domain_key(encoded, key))
                 if rows is not None and len(rows) > len(found.get(encoded.domain.name, ())):
                     found[encoded.domain.name] = rows
         return found

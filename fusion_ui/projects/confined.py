@@ -184,7 +184,7 @@ class DomainWriting(Reading[WrittenDomain]):
     def check(self, answer: WrittenDomain) -> WrittenDomain:
         """Its files lie in the folder."""
         domain = answer.domain
-        for path in (domain.train, domain.calibrate, domain.select, domain.report):
+        for path in domain.files:
             if not path.resolve().is_relative_to(self.folder.resolve()):
                 raise DomainError(f"The process that read {self.what} wrote elsewhere. Bring another file.")
         return answer

@@ -67,6 +67,11 @@ class ProjectDomain:
     label_column: str | None = "label"
     threshold: float | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Of all its splits."""
+        return tuple(getattr(self, split) for split in SPLITS)
+
 
 @dataclass(frozen=True)
 class Project:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +88,41 @@ BY_TOKEN = "by-token"
 """Of the hub's cache: what one token alone may read."""
 
 
+_PRIVATE_HOME: ContextVar[Callable[[], Path] | None] = ContextVar("private_home", default=None)
+
+
+@contextmanager
+def keeping_private_in(home: Callable[[], Path]) -> Iterator[None]:
+    """Inside, what a token alone may read is kept in the directory that `home` gives when there is something to keep:
+    a visitor's own, with which it goes.
+    """
+    before = _PRIVATE_HOME.set(home)
+    try:
+        yield
+    finally:
+        _PRIVATE_HOME.reset(before)
+
+
 def private_cache(token: str | None) -> Path | None:
     """The cache of gated and private files that were fetched with this token; None: the one that everybody shares.
 
     Whoever may not read a model at the hub must not get it here because somebody else could. The directory is named
     by a digest, from which a token of the hub's length cannot be found.
     """
-    from huggingface_hub import constants
-
     checked = check_token(token)
     if not isinstance(checked, str):
         return None
-    return Path(constants.HF_HUB_CACHE) / BY_TOKEN / hashlib.sha256(b"fusion-ui " + checked.encode()).hexdigest()
+    home = _PRIVATE_HOME.get()
+    return (
+        (home() if home else shared_cache()) / BY_TOKEN / hashlib.sha256(b"fusion-ui " + checked.encode()).hexdigest()
+    )
+
+
+def shared_cache() -> Path:
+    """Where public models lie, for everybody."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
 
 
 def is_behind_token(directory: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -59,6 +60,7 @@ def download_model(
         path = find_cached_model(repository, revision, token)
         if path is None:
             raise
+    os.utime(path.parents[1])  # the repository in the cache, of which the latest used stays
     progress.report(1.0, f"{repository} is here")
     return path, path.name
 

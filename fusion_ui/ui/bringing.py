@@ -39,7 +39,7 @@ from fusion_ui.sources.local import is_directory
 from fusion_ui.tasks import find_task
 from fusion_ui.ui.line import Line, in_time
 from fusion_ui.ui.placing import take_awaited
-from fusion_ui.ui.quota import new_place, remove_unused
+from fusion_ui.ui.quota import keep_private, new_place, remove_unused
 from fusion_ui.ui.readers import Readers
 from fusion_ui.ui.request import renew_request
 from fusion_ui.ui.session import Session
@@ -146,6 +146,8 @@ class Bringing:
         Raises:
             BusyError: too many wait, or it took longer.
         """
+        if not self.workspace.settings.allows_folders:
+            work = partial(keep_private, partial(self.sessions.folder_of, session), work)
         with self._line.join(session.person) as place:
             with session.fetching(place):
                 for sentence in place.wait():
@@ -189,8 +191,7 @@ class Bringing:
         if not where.path:
             return
         session, most = self.sessions.get(session_id), self.workspace.settings.max_tokens_per_text
-        found = yield from self._read(session, Summary(session.own, where, columns, most))
-        yield domain_summary_figure(found)
+        yield domain_summary_figure((yield from self._read(session, Summary(session.own, where, columns, most))))
 
     def look_at(self, session_id: str | None, where: DataPlace) -> Iterator[tuple[float, str] | HubFinding]:
         """The parts of a data set on the hub, and its first rows."""
@@ -211,20 +212,20 @@ class Bringing:
         threshold: float | None = None,
     ) -> Iterator[tuple[float, str] | list[str]]:
         """Add a domain from an uploaded file or a hub data set; sentences on what should be known."""
-        session, cache = self.sessions.get(session_id), self.workspace.settings.datasets_dir
+        session, settings = self.sessions.get(session_id), self.workspace.settings
         files = [where.path] if where.path else []
         with (
             self.sessions.quota.taking(session_id, files),
             new_place(self.sessions.folder_of(session), "domains") as place,
             self._reserve(session_id, files, WRITTEN_FOR_READ if files else math.inf) as room,
         ):
+            cache = place if where.token and not settings.allows_folders else settings.datasets_dir
             reading = DomainWriting(session.own, where, _clean(name), columns, place, cache, metric, threshold)
             found: WrittenDomain = yield from self._read(session, reading, room)
             own = join_domain(session.own, found.domain)
         self._change(session, own)
-        added = found.domain.name
-        owner = next((f", the own domain of {e.name}" for e in own.experts if e.domain == added), "")
-        yield [f"Added {added}: {found.num_sentences} sentences{owner}.", *found.notes]
+        owner = next((f", the own domain of {e.name}" for e in own.experts if e.domain == found.domain.name), "")
+        yield [f"Added {found.domain.name}: {found.num_sentences} sentences{owner}.", *found.notes]
 
     def add_statistics(
         self, session_id: str | None, path: str | None, expert: str
@@ -235,10 +236,9 @@ class Bringing:
             raise StatisticError("Choose a statistics file first.")
         if not expert:
             raise RecipeError("Choose the model that the statistics were measured on.")
-        folder = self.sessions.folder_of(session) / "statistics"
         with self.sessions.quota.taking(session_id, [path]), self._reserve(session_id, [path], 1) as room:
             yield from self._read(session, StatisticsCheck(session.own, str(expert), Path(path)), room)
-            own = copy_statistics(session.own, str(expert), Path(path), folder)
+            own = copy_statistics(session.own, str(expert), Path(path), self.sessions.folder_of(session) / "statistics")
         self._change(session, own)
         yield [f"{expert} is calibrated by its statistics file."]
 

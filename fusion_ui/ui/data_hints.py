@@ -92,6 +92,9 @@ def wire_data_hints(panel: ProjectPanel, bringing: Bringing) -> None:
 
     def summarise(request: gr.Request, *values: Any) -> Iterator[Any]:
         place, chosen = read_place(*values[: len(places)]), read_columns(*values[len(places) :])
+        if not _clean(values[len(places)]):  # the preview was refused, or names no column that could be summarised
+            yield {}
+            return
         figure: Any = {}
         try:
             for step in bringing.summarise(request.session_hash, place, chosen):

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import gradio as gr
 from starlette.middleware import Middleware
 
+from fusion_ui.sources.hub_access import shared_cache
+from fusion_ui.ui.fetched import projects_of, trim_fetched
 from fusion_ui.ui.gate import Gate
 from fusion_ui.ui.handlers import Handlers
 from fusion_ui.ui.janitor import Janitor, tidy_cache
@@ -29,10 +31,14 @@ def guard(handlers: Handlers, app: gr.Blocks) -> Middleware:
         for queue in [*app._queue.event_queue_per_concurrency_id.values()]:
             yield from [event.session_hash for event in queue.queue]
 
+    def trim() -> None:
+        projects = projects_of(sessions.all(), handlers.project)
+        trim_fetched(shared_cache(), settings.max_downloads_bytes, projects, settings.max_job_seconds)
+
     sessions, settings = handlers.sessions, handlers.workspace.settings
     owners, quota = sessions.owners, sessions.quota
     tidy_cache(settings.cache_dir)
-    Janitor(sessions, owners, settings.cache_dir).start()
+    Janitor(sessions, owners, settings.cache_dir, None if settings.allows_folders else trim).start()
     return Middleware(
         Gate,
         owners=owners,

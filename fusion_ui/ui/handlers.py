@@ -24,6 +24,7 @@ from fusion_ui.ui.comparison import Comparison, compare, project_evaluation
 from fusion_ui.ui.curve import Curves
 from fusion_ui.ui.curve_choice import MAIN
 from fusion_ui.ui.line import Line
+from fusion_ui.ui.loading import Loading
 from fusion_ui.ui.rehearsing import Rehearsals
 from fusion_ui.ui.render import hide_places, render_accuracy, render_numbers, render_status
 from fusion_ui.ui.request import FuseRequest, default_request
@@ -50,15 +51,15 @@ class Handlers:
     """The page's event handlers over one workspace and project. All state is in the visitors' sessions."""
 
     def __init__(self, workspace: Workspace, project: Project) -> None:
-        self.workspace, self.project = workspace, project
+        self.workspace, self.project, settings = workspace, project, workspace.settings
         start = default_request(project)
-        self.sessions = Sessions(lambda: Session(project, start), workspace.settings.sessions_dir)
-        settings = workspace.settings
+        self.sessions = Sessions(lambda: Session(project, start), settings.sessions_dir)
         self.line, self.long_line = (
             Line(at_once, settings.max_jobs_per_visitor, settings.max_waiting)
             for at_once in (settings.max_jobs, settings.max_long_jobs)
         )
         self._evaluations: Recent[Evaluation] = Recent(MAX_EVALUATIONS)
+        self.loading = Loading(settings, project)
         self.rehearsals = (
             LentGpu(workspace, project, self.evaluation) if settings.borrows_gpu else Rehearsals(settings, project)
         )
@@ -127,7 +128,8 @@ class Handlers:
                 if session.is_stopped:
                     break
                 yield _only_status(render_status(sentence))
-            yield from self._run_newest(session)
+            with self.loading.hold(session.project):
+                yield from self._run_newest(session)
 
     def _run_newest(self, session: Session) -> Iterator[Drawing]:
         version, request = session.version, session.request

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,10 +26,16 @@ UPLOAD_SECONDS = 3600.0
 
 
 class Janitor:
-    """Makes its rounds in a thread of its own, until the process ends."""
+    """Makes its rounds in a thread of its own, until the process ends.
 
-    def __init__(self, sessions: Sessions, owners: Owners, cache: Path) -> None:
-        self._sessions, self._owners, self._cache = sessions, owners, cache
+    Args:
+        trim: makes room where what was fetched takes too much.
+    """
+
+    def __init__(
+        self, sessions: Sessions, owners: Owners, cache: Path, trim: Callable[[], object] | None = None
+    ) -> None:
+        self._sessions, self._owners, self._cache, self._trim = sessions, owners, cache, trim
         self._tidied = -math.inf
 
     def start(self) -> None:
@@ -43,6 +50,8 @@ class Janitor:
         if time.monotonic() - self._tidied > TIDY_SECONDS:  # a child that is killed leaves what it was writing
             self._tidied = time.monotonic()
             tidy_cache(self._cache)
+            if self._trim is not None:
+                self._trim()
 
     def _remove_temporary(self) -> None:
         """gradio leaves an empty file for every file that a handler reads, and what of an upload was cut off."""

@@ -92,6 +92,7 @@ class LongWork:
             with session.fetching(place):
                 for sentence in place.wait():
                     yield render_status(sentence), None
+            stack.enter_context(self.handlers.loading.hold(session.project))
             job = stack.enter_context(session.fetching(Job(work, self.workspace.turns.urgent_progress)))
             steps = in_time(self.workspace.jobs.record(type(self).__name__.lower(), session.number, job.follow()), most)
             while True:

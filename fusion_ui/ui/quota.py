@@ -14,8 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from fusion_ui.projects.project import SPLITS, Project
+from fusion_ui.progress import Progress
+from fusion_ui.projects.project import Project
+from fusion_ui.sources.hub_access import keeping_private_in
 from fusion_ui.ui.owners import Owners
 
 LEAST_BYTES = 4096
@@ -101,6 +104,12 @@ def new_place(folder: Path, kind: str) -> Iterator[Path]:
         raise
 
 
+def keep_private(folder: Callable[[], Path], work: Callable[[Progress], Any], progress: Progress) -> Any:
+    """`work`, whose private and gated downloads lie in a visitor's folder, and nowhere that outlives the visit."""
+    with keeping_private_in(lambda: folder() / "private"):
+        return work(progress)
+
+
 def remove_unused(folder: Path, before: Project, after: Project) -> None:
     """Remove what lay in a visitor's folder for the project as it was and is not for as it is."""
     kept = {_place(folder, path) for path in _paths(after)}
@@ -114,7 +123,7 @@ def _paths(project: Project) -> Iterator[Path]:
     for expert in project.experts:
         yield from filter(None, (expert.model, expert.statistics))
     for domain in project.domains:
-        yield from (getattr(domain, split) for split in SPLITS)
+        yield from domain.files
 
 
 def _place(folder: Path, path: Path) -> Path | None:

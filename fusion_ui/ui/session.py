@@ -25,6 +25,8 @@ from fusion_ui.ui.steps import Steps
 from fusion_ui.workspace import CandidateScores
 
 _NUMBERS = count(1)
+ENDING_SECONDS = 3.0
+"""For work that was stopped to end, with the child process that it may have started."""
 Stoppable = TypeVar("Stoppable", Job[Any], Place)
 
 
@@ -178,7 +180,10 @@ class Session:
 
     @contextmanager
     def fetching(self, job: Stoppable) -> Iterator[Stoppable]:
-        """While inside, `job` is stopped by `stop` alone, not by a control that moves; at once if the page has gone."""
+        """While inside, `job` is stopped by `stop` alone, not by a control that moves; at once if the page has gone.
+
+        Whoever comes out finds it at its end, or as near to it as may be waited for.
+        """
         with self._lock:
             self._fetches.append(job)
             if self.has_left:
@@ -187,6 +192,8 @@ class Session:
             yield job
         finally:
             job.stop()
+            if isinstance(job, Job):  # else the directory that it writes to would be removed under it
+                job.wait(ENDING_SECONDS)
             with self._lock:
                 self._fetches.remove(job)
 

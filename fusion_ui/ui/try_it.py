@@ -12,10 +12,11 @@ import gradio as gr
 
 from fusion_ui.errors import FusionError, StoppedError
 from fusion_ui.evaluation.typed_text import TypedAnswers, answer_examples, read_examples
-from fusion_ui.ui.comparison import compare
+from fusion_ui.ui.comparison import Comparison, compare
 from fusion_ui.ui.long_work import LongWork, on_status_line
 from fusion_ui.ui.panels.try_it import TryItPanel
 from fusion_ui.ui.render import render_status
+from fusion_ui.ui.session import Session
 
 LOGGER = logging.getLogger("fusion_ui")
 
@@ -26,7 +27,11 @@ class Trying(LongWork):
     is_quick: ClassVar[bool] = True
 
     def make_ready(self, session_id: str | None) -> None:
-        """Merge what will answer while the person still types. Moving a control ends it."""
+        """Merge what will answer while the person still types. Moving a control ends it.
+
+        Raises:
+            BusyError: too many wait already; the answer merges then.
+        """
         session = self.handlers.sessions.get(session_id)
         version, request = session.version, session.request
         if session.refusal is not None or session.is_stopped or not session.project.is_complete:
@@ -37,13 +42,20 @@ class Trying(LongWork):
             self.workspace, session.project, request, self.handlers.evaluation(session.project, "report")
         )
         try:
-            with session.working(version, self.workspace.turns.urgent_progress()) as progress:
-                for plan in comparison.plans.values():
-                    if self.workspace.is_measured(plan):
-                        progress.check()
-                        self.workspace.merge(plan, progress)
+            with self.handlers.line.join(session.person) as place, session.fetching(place):
+                for _ in place.wait():
+                    session.check(version)
+                with self.handlers.loading.hold(session.project):
+                    self._merge_ahead(session, version, comparison)
         except StoppedError:  # the controls moved, and the visitor will come back to the field
             return
+
+    def _merge_ahead(self, session: Session, version: int, comparison: Comparison) -> None:
+        with session.working(version, self.workspace.turns.urgent_progress()) as progress:
+            for plan in comparison.plans.values():
+                if self.workspace.is_measured(plan):
+                    progress.check()
+                    self.workspace.merge(plan, progress)
 
     def answer(self, session_id: str | None, text: Any) -> Iterator[list[Any]]:
         """Status while the models answer, or are merged first; at the end every probability."""

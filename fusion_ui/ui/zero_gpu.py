@@ -9,7 +9,6 @@ limit of time holds, but none of memory.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,7 +22,7 @@ from fusion_ui.evaluation.candidates import Evaluation
 from fusion_ui.execution import Job
 from fusion_ui.progress import Progress
 from fusion_ui.projects.project import Project
-from fusion_ui.settings import Settings
+from fusion_ui.settings import Settings, is_zero_gpu
 from fusion_ui.tasks import load_model
 from fusion_ui.ui.comparison import Comparison, checkpoints_of, compare, project_evaluation
 from fusion_ui.ui.curve import family_of
@@ -101,7 +100,7 @@ def _find_problem(job: Job[None]) -> str | None:
 
 
 def _lend(compute: Compute) -> Compute:
-    if "SPACES_ZERO_GPU" not in os.environ:
+    if not is_zero_gpu():
         return compute
     import spaces  # pyright: ignore[reportMissingImports] (the platform brings it)
 
