@@ -171,3 +171,15 @@ def test_a_refusal_is_never_written_over_a_newer_state():
         session.refuse(RecipeError("No expert is ticked."), 1.0)
         arriving.join()
     assert session.request == OTHER and session.refusal is None and not session.is_stopped
+
+
+def test_work_of_one_label_is_stopped_alone():
+    session = Session(blank_project(), REQUEST, version=0)
+    with (
+        session.working(0, Progress()) as merging,
+        session.fetching(endless(), "takingaway") as export,
+        session.fetching(endless(), "examining") as other,
+    ):
+        session.stop_fetches("takingaway")
+        assert export.progress.is_stopped
+        assert not merging.is_stopped and not other.progress.is_stopped and not session.is_stopped

@@ -72,7 +72,7 @@ def wire_takeaway(
         return [said, *display.show(request.session_hash, [])]
 
     def stop(request: gr.Request) -> None:
-        taking.handlers.sessions.get(request.session_hash).stop()
+        taking.stop(request.session_hash)
 
     def follow_project(request: gr.Request) -> str:
         project = taking.handlers.sessions.get(request.session_hash).project
