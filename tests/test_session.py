@@ -186,3 +186,15 @@ def test_whoever_leaves_a_fetch_finds_it_ended():
     with session.fetching(Job(work, Progress)) as job:
         pass
     assert not job.is_running and written == ["the last"]
+
+
+def test_work_of_one_label_is_stopped_alone():
+    session = Session(blank_project(), REQUEST, version=0)
+    with (
+        session.working(0, Progress()) as merging,
+        session.fetching(endless(), "takingaway") as export,
+        session.fetching(endless(), "examining") as other,
+    ):
+        session.stop_fetches("takingaway")
+        assert export.progress.is_stopped
+        assert not merging.is_stopped and not other.progress.is_stopped and not session.is_stopped

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 from hub_server import HubServer
-from live_page import wait_until, wait_until_up_to_date
+from live_page import open_tab, wait_for_words, wait_until, wait_until_up_to_date
 from plain_transformers import answer_elsewhere
 from playwright.sync_api import Page
 from test_cli import run
@@ -28,9 +28,10 @@ from fusion_ui.projects.origins import name_origins
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import read_settings
 from fusion_ui.sources.files import sha256_of
+from fusion_ui.ui.controls import DOWNLOAD_CSV
 from fusion_ui.ui.handing_out import handing_out
 from fusion_ui.ui.handlers import Handlers
-from fusion_ui.ui.panels.takeaway import write_command
+from fusion_ui.ui.panels.takeaway import figure_choices, write_command
 from fusion_ui.ui.recipes import apply_recipe
 from fusion_ui.ui.request import FuseRequest, PageRule, default_request
 from fusion_ui.ui.takeaway import list_merges
@@ -133,6 +134,46 @@ def test_recipe_report_and_figures_are_saved_and_a_recipe_is_opened(page: Page, 
     wait_until(
         page, "() => document.querySelector('#taking').innerText.includes('does not have tweets (owner/elsewhere)')"
     )
+
+
+def choose_figure(page: Page, title: str) -> None:  # noqa: F811
+    page.locator("#taken-figure input").click()
+    page.get_by_role("option", name=title, exact=True).click()
+
+
+def test_figures_of_closed_tabs_are_saved_and_one_that_is_not_drawn_says_so(page: Page, tmp_path: Path):  # noqa: F811
+    open_tab(page, "Growth")
+    page.locator("#growth-method input").click()
+    page.get_by_role("option", name="Simple mean", exact=True).click()
+    page.locator("#growth-run").click()
+    wait_for_words(page, "#growth-status", "merges, each scored")
+    open_tab(page, "Flips")
+    choose_figure(page, "Growth")
+    assert save(page, "#save-png", tmp_path).read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in save(page, "#save-svg", tmp_path).read_text()
+    choose_figure(page, "How RegMean works")
+    page.locator("#save-png").click()
+    wait_for_words(page, "#taking", "not drawn yet")
+    page.evaluate("() => { window.Plotly.toImage = () => Promise.reject(new Error('no room')); }")
+    choose_figure(page, "Growth")
+    page.locator("#save-png").click()
+    wait_for_words(page, "#taking", "could not make fusion-ui-growth.png: no room")
+
+
+def test_the_curves_figure_is_called_after_its_parameter():
+    for key, title in (("regmean.alpha", "RegMean α"), ("task_arithmetic.scaling_coefficient", "Task arithmetic λ")):
+        titles = {place: words for words, place in figure_choices(key)}
+        assert titles["curve"] == f"Every value of {title}"
+
+
+def test_a_cell_that_only_begins_like_a_number_is_no_formula(page: Page, tmp_path: Path):  # noqa: F811
+    cells = ["-2+3+cmd|' /C calc'!A0", "+1", "-0.5", "-1.5e-3", "+A1", "=1", "-.5", "1-2"]
+    with page.expect_download() as download:
+        page.evaluate(f"cells => ({DOWNLOAD_CSV})({{headers: ['a'], data: cells.map(cell => [cell])}})", cells)
+    path = tmp_path / "cells.csv"
+    download.value.save_as(path)
+    _, *found = path.read_text().splitlines()
+    assert found == ["'" + cells[0], "+1", "-0.5", "-1.5e-3", "'+A1", "'=1", "-.5", "1-2"]
 
 
 @pytest.fixture

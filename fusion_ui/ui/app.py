@@ -106,7 +106,7 @@ def build_app(workspace: Workspace, project: Project, handlers: Handlers | None 
             parameters,
         )
         display = wire_project(own, models, methods, others, bringing, toolbar.facts, describe_project, chain)
-        wire_takeaway(away, TakingAway(handlers), methods, toolbar.facts, display, chain)
+        wire_takeaway(away, TakingAway(handlers), methods, toolbar.facts, display, fuse.curve.parameter, chain)
         arrived = wire_history(app, toolbar, history, Returning(remembering, bringing, display), chain)
         wire_resuming(app, arrived, handlers.sessions, toolbar.said)
         wire_waking()

@@ -83,10 +83,12 @@ watch('value', draw);
 draw();
 """
 
-# The table is in the browser already. A cell that a spreadsheet would take for a formula is made text by an apostrophe.
+# The table is in the browser already. A cell that a spreadsheet would take for a formula is made text by an apostrophe;
+# after a sign, only a plain number is none.
 DOWNLOAD_CSV = """(table) => {
   const cell = value => {
-    const text = String(value ?? '').replace(/^[=+@\\t\\r]|^-(?![\\d.])/, "'$&");
+    const isNumber = /^[-+]?(\\d+\\.?\\d*|\\.\\d+)(e[-+]?\\d+)?$/i.test(String(value ?? ''));
+    const text = String(value ?? '').replace(isNumber ? /^$/ : /^[-=+@\\t\\r]/, "'$&");
     return /[",\\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const csv = [table.headers, ...table.data].map(row => row.map(cell).join(',')).join('\\n') + '\\n';

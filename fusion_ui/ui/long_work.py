@@ -30,6 +30,11 @@ class LongWork:
     def __init__(self, handlers: Handlers) -> None:
         self.handlers, self.workspace = handlers, handlers.workspace
 
+    @property
+    def label(self) -> str:
+        """What the work is called in the log, and by who stops it alone."""
+        return type(self).__name__.lower()
+
     def find_session(self, session_id: str | None) -> Session:
         """The visitor's session, once its project can be merged.
 
@@ -89,12 +94,12 @@ class LongWork:
         with ExitStack() as stack:
             line = self.handlers.line if self.is_quick else self.handlers.long_line
             place = stack.enter_context(line.join(session.person))
-            with session.fetching(place):
+            with session.fetching(place, self.label):
                 for sentence in place.wait():
                     yield render_status(sentence), None
             stack.enter_context(self.handlers.loading.hold(session.project))
-            job = stack.enter_context(session.fetching(Job(work, self.workspace.turns.urgent_progress)))
-            steps = in_time(self.workspace.jobs.record(type(self).__name__.lower(), session.number, job.follow()), most)
+            job = stack.enter_context(session.fetching(Job(work, self.workspace.turns.urgent_progress), self.label))
+            steps = in_time(self.workspace.jobs.record(self.label, session.number, job.follow()), most)
             while True:
                 try:
                     fraction, message = next(steps)

@@ -86,7 +86,7 @@ class Session:
     _working: list[Progress] = field(default_factory=list)
     _filling: Progress = field(default_factory=Progress)
     _jobs: dict[str, Job] = field(default_factory=dict)
-    _fetches: list[Job[Any] | Place] = field(default_factory=list)
+    _fetches: list[tuple[str, Job[Any] | Place]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
@@ -169,8 +169,15 @@ class Session:
         """Stop everything that runs for this visitor, and start nothing until a control moves."""
         with self._lock:
             self._halt()
-            for job in self._fetches:
+            for _, job in self._fetches:
                 job.stop()
+
+    def stop_fetches(self, label: str) -> None:
+        """Stop the work of that label alone; merging, the curve and all other work go on."""
+        with self._lock:
+            for name, job in self._fetches:
+                if name == label:
+                    job.stop()
 
     def _halt(self) -> None:
         """Stop merging and evaluating. Whoever calls it holds the lock."""
@@ -179,13 +186,14 @@ class Session:
             work.stop()
 
     @contextmanager
-    def fetching(self, job: Stoppable) -> Iterator[Stoppable]:
-        """While inside, `job` is stopped by `stop` alone, not by a control that moves; at once if the page has gone.
+    def fetching(self, job: Stoppable, label: str = "") -> Iterator[Stoppable]:
+        """While inside, `job` is stopped by `stop`, or `stop_fetches` with its label, not by a control that moves; at
+        once if the page has gone.
 
         Whoever comes out finds it at its end, or as near to it as may be waited for.
         """
         with self._lock:
-            self._fetches.append(job)
+            self._fetches.append((label, job))
             if self.has_left:
                 job.stop()
         try:
@@ -195,7 +203,7 @@ class Session:
             if isinstance(job, Job):  # else the directory that it writes to would be removed under it
                 job.wait(ENDING_SECONDS)
             with self._lock:
-                self._fetches.remove(job)
+                self._fetches.remove((label, job))
 
     def check(self, version: int) -> None:
         """Raise `StoppedError` if a newer state than `version` has arrived."""

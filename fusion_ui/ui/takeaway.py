@@ -14,7 +14,7 @@ from fusion_ui.ui.handlers import as_message
 from fusion_ui.ui.long_work import on_status_line
 from fusion_ui.ui.own_project import Display
 from fusion_ui.ui.panels.methods import MethodsPanel
-from fusion_ui.ui.panels.takeaway import SAVE_FIGURE, TakeawayPanel, write_command
+from fusion_ui.ui.panels.takeaway import SAVE_FIGURE, TakeawayPanel, figure_choices, write_command
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.request import parse_pins
 from fusion_ui.ui.taking_away import TakingAway
@@ -34,9 +34,16 @@ def wire_takeaway(
     methods: MethodsPanel,
     header: gr.HTML,
     display: Display,
+    parameter: gr.Dropdown,
     chain: Callable[[Any], None],
 ) -> None:
-    """Connect the panel's events. `header` changes with the project; `chain` evaluates a recipe that was opened."""
+    """Connect the panel's events.
+
+    Args:
+        header: changes with the project.
+        parameter: what the curve goes over.
+        chain: evaluates a recipe that was opened.
+    """
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 32}
 
     def make_zip(request: gr.Request, name: str) -> Iterator[list[Any]]:
@@ -72,7 +79,7 @@ def wire_takeaway(
         return [said, *display.show(request.session_hash, [])]
 
     def stop(request: gr.Request) -> None:
-        taking.handlers.sessions.get(request.session_hash).stop()
+        taking.stop(request.session_hash)
 
     def follow_project(request: gr.Request) -> str:
         project = taking.handlers.sessions.get(request.session_hash).project
@@ -102,6 +109,10 @@ def wire_takeaway(
             open_recipe, panel.upload, [panel.status, *display.components], **quiet, api_name="open_recipe"
         )
         chain(opened)
+    parameter.change(
+        lambda key: gr.update(choices=figure_choices(str(key))), parameter, panel.figure, queue=False,
+        show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
     header.change(follow_project, None, panel.command, queue=False, show_progress="hidden", api_visibility="private")
     gr.on(
         [methods.methods.change, methods.pins.change], list_merges, [methods.methods, methods.pins, panel.merge],

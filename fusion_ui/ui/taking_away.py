@@ -52,6 +52,10 @@ class TakingAway(LongWork):
         domains = tuple(read_split(domain, SPLIT) for domain in measured.domains)
         return Scoring(domains, {e.domain: e.name for e in session.project.experts if e.domain})
 
+    def stop(self, session_id: str | None) -> None:
+        """Stop the export or push, and nothing else that runs for the visitor."""
+        self.handlers.sessions.get(session_id).stop_fetches(self.label)
+
     def make_zip(self, session_id: str | None, name: str) -> Iterator[list[Any]]:
         """Status while the model is exported, scored and packed; at the end the button that downloads it."""
         session = self.find_session(session_id)

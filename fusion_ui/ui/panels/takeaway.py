@@ -7,15 +7,26 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from fusion_ui.methods import find_method
+from fusion_ui.methods import METHODS, find_method
 from fusion_ui.projects.project import Project
 from fusion_ui.settings import Settings
 from fusion_ui.ui.controls import status_line
+from fusion_ui.ui.curve_choice import CurveChoice, curve_choices
 from fusion_ui.ui.logging_in import build_login_button
 from fusion_ui.ui.render import render_status
 from fusion_ui.ui.request import FuseRequest
 
-FIGURES = (("Scores by domain", "accuracy"), ("Every value of α", "curve"), ("Layers", "layers"))
+FIGURES = {
+    "accuracy": "Scores by domain",
+    "curve": "Every value of {parameter}",
+    "layers": "Layers",
+    "pairs-of-experts": "Between every two experts",
+    "pairs": "Pairs",
+    "growth": "Growth",
+    "confusion": "Confusion",
+    "how": "How RegMean works",
+}
+"""Where on the page a figure stands -> what the list calls it."""
 
 # A file that arrives as text is saved by the browser; nothing of it is drawn, and nothing lies on the server.
 SAVE_TEXT = """
@@ -35,9 +46,10 @@ SAVE_FIGURE = """async (id, kind) => {
   const say = (message, error) => ({message, fraction: null, detail: '', error: !!error});
   const box = document.querySelector(`#${CSS.escape(id || '')} .live-plot`);
   if (!box || !box.data || !box.data.length)
-    return say('This figure is empty or not shown. Open it on the page first.', true);
+    return say('This figure is not drawn yet. Fill it in under "Look closer", then save it.', true);
   const ink = '#1e293b', grid = '#e2e8f0', copy = value => JSON.parse(JSON.stringify(value));
-  const layout = {...copy(box.layout), width: 960, height: box.offsetHeight};
+  // Plotly forgets a figure's height once its box was resized, and a closed tab has none: the box's own style has it.
+  const layout = {...copy(box.layout), width: 960, height: box.offsetHeight || parseFloat(box.style.height)};
   layout.paper_bgcolor = layout.plot_bgcolor = '#fff';
   layout.font = {...layout.font, color: ink};
   for (const axis of Object.keys(layout).filter(key => /^[xy]axis/.test(key)))
@@ -53,7 +65,11 @@ SAVE_FIGURE = """async (id, kind) => {
     link.href = URL.createObjectURL(new Blob(parts, {type: 'text/html'}));
   } else {
     const size = {width: layout.width, height: layout.height, scale: kind === 'png' ? 2 : 1};
-    link.href = await window.Plotly.toImage({data, layout}, {format: kind, ...size});
+    try {
+      link.href = await window.Plotly.toImage({data, layout}, {format: kind, ...size});
+    } catch (error) {
+      return say(`The browser could not make ${name}: ${error?.message || error}. Choose another kind of file.`, true);
+    }
   }
   link.download = name;
   link.click();
@@ -82,6 +98,17 @@ class TakeawayPanel:
     token: gr.Textbox
     push: gr.Button
     command: gr.Textbox
+
+
+def figure_choices(parameter: str) -> list[tuple[str, str]]:
+    """Title and place of every figure that can be saved.
+
+    Args:
+        parameter: what the curve goes over, as its list of parameters has it.
+    """
+    known = [choice for choice in curve_choices([method.name for method in METHODS]) if choice.key == parameter]
+    title = (known or [CurveChoice()])[0].title
+    return [(words.format(parameter=title), place) for place, words in FIGURES.items()]
 
 
 def write_command(project: Project, allows_folders: bool) -> str:
@@ -142,7 +169,9 @@ def build_takeaway_panel(project: Project, start: FuseRequest, settings: Setting
                 visible=not settings.demo_only,
             )
         with gr.Row(elem_classes="buttons"):
-            figure = gr.Dropdown(list(FIGURES), value=FIGURES[0][1], label="Figure", elem_id="taken-figure")
+            figure = gr.Dropdown(
+                figure_choices(CurveChoice().key), value=next(iter(FIGURES)), label="Figure", elem_id="taken-figure"
+            )
             formats = tuple(button(kind.upper(), f"save-{kind}") for kind in ("html", "svg", "png"))
         command = gr.Textbox(
             write_command(project, settings.allows_folders), label="The same from a terminal, with recipe.json",
