@@ -26,11 +26,17 @@
   };
   addEventListener('hashchange', () => { if (location.hash.startsWith(LINK)) location.reload(); });
 
-  const copy = link => {
-    if (!link) return '';
+  // The address, and what became of copying it: a browser may refuse, and knows no clipboard on a page without https.
+  const copy = async (link, said) => {
+    if (!link) return ['', said];
     const address = location.origin + location.pathname + LINK + link;
-    navigator.clipboard?.writeText(address).catch(() => {}); // the box below has it too
-    return address;
+    const isCopied = navigator.clipboard
+      ? await navigator.clipboard.writeText(address).then(() => true, () => false)
+      : false;
+    const message = isCopied
+      ? 'The link is copied. It holds settings, and no numbers.'
+      : 'Your browser did not let the page copy the link. Copy it from the box. It holds settings, and no numbers.';
+    return [address, {message, fraction: null, detail: '', error: !isCopied}];
   };
 
   const present = (isOn = !document.body.classList.contains('presenting')) => {

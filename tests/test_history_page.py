@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from gradio_client import Client
-from live_page import Server, wait_until, wait_until_up_to_date
+from live_page import Server, wait_for_words, wait_until, wait_until_up_to_date
 from playwright.sync_api import Browser, Page
 from test_page import READ_REGMEAN, browser  # noqa: F401 - a fixture
 
@@ -146,9 +146,15 @@ def test_a_link_opens_with_the_settings_and_a_bad_one_changes_nothing(visit: Cal
     page.locator("#alpha input[type=number]").fill("0.35")
     page.locator("#alpha input[type=number]").press("Tab")
     wait_until_up_to_date(page, 0.35)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator("#copy-link").click()
+    wait_for_words(page, "#said", "The link is copied")
     wait_until(page, "() => document.querySelector('#link input, #link textarea')?.value.includes('#settings=')")
     address = page.locator("#link input, #link textarea").first.input_value()
+    assert page.evaluate("() => navigator.clipboard.readText()") == address
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
+    page.locator("#copy-link").click()
+    wait_for_words(page, "#said", "did not let the page copy the link. Copy it from the box")
     link = "/" + address[address.index("#") :]
 
     other = visit(link)

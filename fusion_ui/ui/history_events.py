@@ -70,7 +70,7 @@ def wire_history(app: gr.Blocks, toolbar: Toolbar, panel: HistoryPanel, returnin
             found = returning.link(request.session_hash)
         except FusionError as error:
             return "", gr.update(visible=False), render_status(str(error), is_error=True)
-        return found, gr.update(visible=True), render_status("The link is copied. It holds settings, and no numbers.")
+        return found, gr.update(visible=True), render_status("")
 
     def weigh(request: gr.Request) -> Any:
         return returning.weigh(request.session_hash)
@@ -84,7 +84,10 @@ def wire_history(app: gr.Blocks, toolbar: Toolbar, panel: HistoryPanel, returnin
         stepping = handling(lambda session_id, is_back=is_back: returning.step(session_id, is_back), on_toolbar)
         chain(button.click(stepping, None, shown, **AT_ONCE, api_name=name))
     made = toolbar.copy.click(make_link, None, [link, toolbar.link, toolbar.said], **AT_ONCE, api_name="link")
-    made.success(None, link, toolbar.link, js="link => window.fusionUI.copy(link)")
+    made.success(
+        None, [link, toolbar.said], [toolbar.link, toolbar.said],
+        js="(link, said) => window.fusionUI.copy(link, said)",
+    )  # fmt: skip
     toolbar.present.click(None, None, None, js="() => window.fusionUI.present()")
 
     changing = [panel.chosen, panel.restore, panel.pin, panel.rename, panel.remove]
